@@ -1,0 +1,1 @@
+"""cacheclient: a two-tier cache for Python services, correct under races and failover."""

@@ -1,0 +1,1 @@
+"""The cache dashboards as code, in one house style over grafanalib."""

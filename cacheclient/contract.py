@@ -254,6 +254,14 @@ class Script(StrEnum):
     REDIS_PROBE = "redis-probe.sh"
     SENTINEL_START = "sentinel-start.sh"
     SENTINEL_PROBE = "sentinel-probe.sh"
+    ASK = "ask.sh"  # sourced by the others, from their own directory
+
+
+# The texts of infra.redis_conf are mounted under these names, all in one directory; CACHE_CONF_FILE names the first
+# (Redis pods) or the second (Sentinel pods). The start scripts look for the ACL file beside the first.
+REDIS_CONF: Final = "redis.conf"
+SENTINEL_CONF: Final = "sentinel.conf"
+ACL_CONF: Final = "users.acl"
 
 
 class Env(StrEnum):
@@ -270,7 +278,11 @@ class Env(StrEnum):
 
 
 class ScriptEnv(StrEnum):
-    """Environment variables the shell scripts read; the only thing that differs between a pod and a local process."""
+    """Environment variables the shell scripts read; the only thing that differs between a pod and a local process.
+
+    Host lists are separated by spaces, in ordinal order; the first host may bootstrap an empty set. ``BIND`` is the one
+    address to listen on and may be left out: then the process listens on all addresses and is asked at 127.0.0.1.
+    """
 
     SET = "CACHE_SET"
     SELF = "CACHE_SELF"
@@ -282,6 +294,23 @@ class ScriptEnv(StrEnum):
     RUN_DIR = "CACHE_RUN_DIR"
     CONF_FILE = "CACHE_CONF_FILE"
     SECRET_DIR = "CACHE_SECRET_DIR"  # noqa: S105
+    BIND = "CACHE_BIND"
+
+
+class ScriptBudget(StrEnum):
+    """Environment variables that change the scripts' time budgets, in seconds; each script documents its defaults."""
+
+    CALL = "CACHE_CALL_S"
+    POLL = "CACHE_POLL_S"
+    RESOLVE = "CACHE_RESOLVE_S"
+    SILENCE = "CACHE_SILENCE_S"
+    RETRY = "CACHE_RETRY_S"
+    FAILOVER = "CACHE_FAILOVER_S"
+    EMPTY = "CACHE_EMPTY_S"
+    CATCH_UP = "CACHE_CATCH_UP_S"
+    PAUSE = "CACHE_PAUSE_S"
+    HANDOVER = "CACHE_HANDOVER_S"
+    MASTER = "CACHE_MASTER_S"
 
 
 class RedisUser(StrEnum):

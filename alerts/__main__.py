@@ -1,0 +1,39 @@
+"""Write the rule file: ``python -m alerts --namespace cache-prod --out rules.yml``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from alerts.rules import ALERTS, Links, prometheus_yaml
+from alerts.thresholds import Thresholds
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Print the rules, or write them to ``--out``; return the exit code."""
+    parser = argparse.ArgumentParser(
+        prog="python -m alerts", description="Write the Prometheus rules of one namespace."
+    )
+    parser.add_argument("--namespace", required=True, help="Kubernetes namespace the rules watch, e.g. cache-prod")
+    parser.add_argument("--runbooks", default=Links().runbooks, help="URL of the runbook page (default: %(default)s)")
+    parser.add_argument("--grafana", default=Links().grafana, help="base URL of Grafana, for links to dashboards")
+    parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
+    options = parser.parse_args(arguments)
+    try:
+        text = prometheus_yaml(
+            options.namespace, Thresholds(), Links(runbooks=options.runbooks, grafana=options.grafana)
+        )
+        if options.out is None:
+            sys.stdout.write(text)
+        else:
+            options.out.write_text(text, encoding="utf-8")
+            sys.stderr.write(f"{len(ALERTS)} alerts written to {options.out}\n")
+    except (ValueError, OSError) as error:
+        sys.stderr.write(f"alerts: {error}\n")
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

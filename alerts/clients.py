@@ -1,0 +1,163 @@
+"""Alerts on what applications get from the cache, as the client itself measures it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from alerts import signals
+from alerts.model import Alert, Condition, Severity, Signal
+from cacheclient.contract import (
+    CIRCUIT_STATE,
+    ERRORS,
+    FAILOVER_SECONDS,
+    HITS,
+    LISTENER_CONNECTED,
+    LOADER_CALLS,
+    NAMESPACE_VERSION,
+    ErrorType,
+)
+
+if TYPE_CHECKING:
+    from alerts.scope import Scope
+    from alerts.thresholds import Thresholds
+
+
+def _under_traffic(condition: Condition) -> Condition:
+    """Limit a ratio to a cache that is used, and was used a quarter of an hour ago: a cold start is no incident."""
+
+    def guarded(scope: Scope, limits: Thresholds) -> str:
+        lookups, idle = scope.recorded(signals.LOOKUPS.record), f"{limits.idle_lookups_per_second:g}"
+        return (
+            f"{condition(scope, limits)}"
+            f" and on (namespace) {lookups} > {idle} and on (namespace) {lookups} offset 15m > {idle}"
+        )
+
+    return guarded
+
+
+def _below_target(name: str, signal: Signal, condition: Condition, what: str) -> Alert:
+    return Alert(
+        name=name,
+        condition=_under_traffic(condition),
+        hold="30m",
+        severity=Severity.INFO,
+        summary=f"{what} is below its target.",
+        description=f"{signal.title} in {{{{ $labels.namespace }}}} is {{{{ $value | humanizePercentage }}}}.",
+        board="hit-rate",
+    )
+
+
+HIT_RATE: Final = (
+    Alert(
+        name="CacheHitRateLow",
+        condition=_under_traffic(signals.HIT_RATIO.beyond),
+        hold="10m",
+        severity=Severity.WARNING,
+        summary="The cache answers too few lookups.",
+        description="Only {{ $value | humanizePercentage }} of the lookups in {{ $labels.namespace }} are hits.",
+        board="hit-rate",
+    ),
+    _below_target(
+        "CacheHitRateBelowTarget",
+        signals.HIT_RATIO,
+        lambda s, t: f"{s.recorded(signals.HIT_RATIO.record)} < {t.target_hit_ratio:g}",
+        "The combined hit ratio",
+    ),
+    _below_target("CacheL1HitRateBelowTarget", signals.L1_HIT_RATIO, signals.L1_HIT_RATIO.beyond, "The L1 hit ratio"),
+    _below_target("CacheL2HitRateBelowTarget", signals.L2_HIT_RATIO, signals.L2_HIT_RATIO.beyond, "The L2 hit ratio"),
+)
+
+SERVICE: Final = (
+    signals.LOOKUP_P95.rule(
+        "CacheLookupP95High",
+        hold="10m",
+        severity=Severity.WARNING,
+        summary="Cache lookups are slower than promised.",
+        description="5 % of the lookups in {{ $labels.namespace }} take longer than {{ $value | humanizeDuration }}.",
+        board="latency",
+    ),
+    signals.ERROR_RATIO.rule(
+        "CacheErrorsHigh",
+        hold="5m",
+        severity=Severity.WARNING,
+        summary="Too many lookups meet a failure that the cache has to absorb.",
+        description="{{ $value | humanizePercentage }} errors per lookup in {{ $labels.namespace }}.",
+        board="latency",
+    ),
+    Alert(
+        name="CacheLoaderFailing",
+        condition=lambda s, t: (
+            f"""sum by (namespace) ({s.rate(s.client(ERRORS.name, f'type="{ErrorType.LOADER}"'))}) / """
+            f"(sum by (namespace) ({s.rate(s.client(LOADER_CALLS.name))}) > 0) > {t.error_ratio:g}"
+        ),
+        hold="5m",
+        severity=Severity.WARNING,
+        summary="Loaders fail: misses are not refilled.",
+        description="{{ $value | humanizePercentage }} of the loads in {{ $labels.namespace }} fail.",
+        board="hit-rate",
+    ),
+    Alert(
+        # Without its listener a process stops trusting L1 and reads L2: slower, never stale. Hence a warning.
+        name="CacheListenerDisconnected",
+        condition=lambda s, _: f"{s.client(LISTENER_CONNECTED.name)} == 0",
+        hold="1m",
+        severity=Severity.WARNING,
+        summary="A process gets no invalidations, so it does not use its L1.",
+        description="{{ $labels.pod }} lost the tracking connection of cache {{ $labels.cache }}.",
+        board="hit-rate",
+    ),
+    Alert(
+        name="CacheL2Unreachable",
+        condition=lambda s, _: (
+            f"count by (namespace) (max by (namespace, pod) ({s.client(CIRCUIT_STATE.name)}) > 0)"
+            f" / count by (namespace) ({s.client('up')} == 1) > 0.5"
+        ),
+        hold="2m",
+        severity=Severity.CRITICAL,
+        summary="Most processes cannot reach Redis: the database takes the load.",
+        description="{{ $value | humanizePercentage }} of the processes in {{ $labels.namespace }} gave up on L2.",
+        board="hit-rate",
+    ),
+    Alert(
+        # The quantile 1 is the upper edge of the longest outage's bucket: exact, as the limit is a bucket edge.
+        name="CacheOutageTooLong",
+        condition=lambda s, t: (
+            "histogram_quantile(1, sum by (namespace, le) "
+            f"(increase({s.client(FAILOVER_SECONDS.name + '_bucket')}[1h]))) > {t.outage_seconds:g}"
+        ),
+        severity=Severity.CRITICAL,
+        summary="Clients were without a master for longer than promised.",
+        description="A client in {{ $labels.namespace }} could not write for up to {{ $value | humanizeDuration }}.",
+        board="redis",
+    ),
+    Alert(
+        name="CacheVersionSkew",
+        condition=lambda s, _: (
+            "count by (namespace, cache) "
+            f"(count by (namespace, cache, version) ({s.client(NAMESPACE_VERSION.name)})) > 1"
+        ),
+        hold="30m",
+        severity=Severity.WARNING,
+        summary="Processes use different schema versions of one cache.",
+        description="{{ $value }} versions of {{ $labels.cache }} are in use: each fills and misses on its own.",
+        board="hit-rate",
+    ),
+    Alert(
+        name="CacheTargetDown",
+        condition=lambda s, _: f"{s.client('up')} == 0",
+        hold="2m",
+        severity=Severity.WARNING,
+        summary="A process with the cache client cannot be scraped.",
+        description="{{ $labels.pod }} has not answered Prometheus for two minutes.",
+        board="hit-rate",
+    ),
+    Alert(
+        name="CacheMetricsAbsent",
+        condition=lambda s, _: f"absent({s.client(HITS.name)})",
+        hold="5m",
+        severity=Severity.CRITICAL,
+        summary="No process reports cache metrics: the other cache alerts are blind.",
+        description="Prometheus has no cache metrics from {{ $labels.namespace }}.",
+        board="hit-rate",
+    ),
+)

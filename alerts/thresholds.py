@@ -1,0 +1,64 @@
+"""The figures at which the rules speak and the panels change colour, in one validated value."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+
+from cacheclient.contract import LATENCY_BUCKETS, OUTAGE_BUCKETS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Thresholds:
+    """Limits of the rules and panels; the defaults are the promises of the bundle.
+
+    ``*_ratio`` are 0 to 1, ``*_seconds`` seconds, ``*_bytes`` bytes; ``replicas``, ``sentinels`` and ``quorum``
+    describe the deployed set, not a limit.
+
+    Raises:
+        ValueError: naming the field and what is allowed.
+    """
+
+    memory_ratio: float = 0.8
+    fragmentation_ratio: float = 1.5
+    fragmentation_bytes: float = 200e6
+    evictions_per_second: float = 100
+    connections: int = 1000
+    connections_ratio: float = 0.8
+    replication_lag_seconds: float = 5
+    backlog_ratio: float = 0.8
+    snapshot_age_seconds: float = 7200
+    slow_event_seconds: float = 0.1
+    hit_ratio: float = 0.6
+    target_hit_ratio: float = 0.85
+    target_l1_hit_ratio: float = 0.5
+    target_l2_hit_ratio: float = 0.8
+    idle_lookups_per_second: float = 1
+    lookup_p95_seconds: float = 0.005
+    error_ratio: float = 0.01
+    outage_seconds: float = 60
+    replicas: int = 2
+    sentinels: int = 3
+    quorum: int = 2
+
+    def __post_init__(self) -> None:
+        for field in fields(self):
+            _check(field.name, getattr(self, field.name))
+        if not self.sentinels // 2 < self.quorum <= self.sentinels:
+            raise ValueError(f"quorum {self.quorum}: more than half of sentinels ({self.sentinels}), and at most all")
+        # histogram_quantile and the share of observations below a limit are exact on a bucket edge only.
+        for name, edges in (("lookup_p95_seconds", LATENCY_BUCKETS), ("outage_seconds", OUTAGE_BUCKETS)):
+            if getattr(self, name) not in edges:
+                raise ValueError(f"{name} {getattr(self, name)}: one of the bucket edges {', '.join(map(str, edges))}")
+
+
+# Ratios of two unbounded quantities; every other *_ratio is a share.
+_UNBOUNDED_RATIOS = frozenset({"fragmentation_ratio"})
+
+
+def _check(name: str, value: float) -> None:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
+        raise ValueError(f"{name} {value!r}: a finite number above 0")
+    if name.endswith("_ratio") and name not in _UNBOUNDED_RATIOS and value > 1:
+        raise ValueError(f"{name} {value}: a share, above 0 and at most 1")
+    if name in {"connections", "replicas", "sentinels", "quorum"} and not isinstance(value, int):
+        raise ValueError(f"{name} {value}: a whole number")

@@ -327,6 +327,7 @@ class RedisUser(StrEnum):
 
 
 SENTINEL_AUTH_FILE: Final = "sentinel-auth"
+EXPORTER_AUTH_FILE: Final = "exporter.json"  # redis_exporter's own format: a map from addresses to passwords
 
 # Dashboard uids are stable: links, alerts and the provisioning files name them.
 DASHBOARD_UIDS: Final = {

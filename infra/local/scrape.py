@@ -1,0 +1,62 @@
+"""What Prometheus scrapes locally, and with which labels: the same job and label names as in a cluster."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Final
+
+import yaml
+
+from cacheclient.contract import Job
+from infra.local.programs import LOOPBACK, STACK, Ports
+from infra.local.state import Process
+
+INTERVAL: Final = "2s"
+
+
+def prometheus_config(nodes: Iterable[Process], ports: Ports, rule_file: Path, *, with_api: bool) -> str:
+    """Return the text of ``prometheus.yml``: each node through its exporter, the API directly, and one rule file."""
+    by_kind: dict[str, list[Process]] = {"redis": [], "sentinel": []}
+    for node in nodes:
+        by_kind[node.kind].append(node)
+    jobs = [
+        _through_exporter(Job.REDIS, by_kind["redis"], ports.redis_exporter),
+        _through_exporter(Job.SENTINEL, by_kind["sentinel"], ports.sentinel_exporter),
+    ]
+    if with_api:
+        labels = {"namespace": STACK, "pod": "cache-api", "instance": "cache-api"}
+        target = {"targets": [f"{LOOPBACK}:{ports.api}"], "labels": labels}
+        jobs.append({"job_name": str(Job.API), "static_configs": [target]})
+    config = {
+        "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
+        "rule_files": [str(rule_file)],
+        "scrape_configs": jobs,
+    }
+    return str(yaml.safe_dump(config, sort_keys=False))
+
+
+def _through_exporter(job: Job, nodes: list[Process], exporter_port: int) -> dict[str, Any]:
+    """Ask one exporter for many nodes: the node's address is a parameter of the scrape."""
+    return {
+        "job_name": str(job),
+        "metrics_path": "/scrape",
+        "static_configs": [
+            {
+                "targets": [f"redis://{node.address}:{node.port}"],
+                "labels": {"namespace": STACK, "pod": node.name, "instance": node.name},
+            }
+            for node in nodes
+        ],
+        "relabel_configs": [
+            {"source_labels": ["__address__"], "target_label": "__param_target"},
+            {"target_label": "__address__", "replacement": f"{LOOPBACK}:{exporter_port}"},
+        ],
+    }
+
+
+def exporter_passwords(nodes: Iterable[Process], *, user: str, password: str) -> str:
+    """Return the password file of redis_exporter: JSON from the address, with the user in it, to the password."""
+    login = f"{user}@" if user else ""
+    return json.dumps({f"redis://{login}{node.address}:{node.port}": password for node in nodes})

@@ -1,1 +1,28 @@
-"""cacheclient: a two-tier cache for Python services, correct under races and failover."""
+"""cacheclient: a two-tier cache for Python services, correct under races and failover.
+
+L1 in the process, L2 in Redis (found through Sentinel), L3 the application's loader::
+
+    from cacheclient import AsyncCache
+
+    async with AsyncCache.from_url("redis+sentinel://s-0,s-1,s-2/cache-prod", namespace="profile") as cache:
+        profile = await cache.get_or_load("user:42", load_profile)
+"""
+
+from cacheclient.cache import AsyncCache, Entry
+from cacheclient.errors import (
+    CacheError,
+    ClosedError,
+    CodecError,
+    ConfigurationError,
+    LoadTimeoutError,
+    UnavailableError,
+)  # fmt: skip
+from cacheclient.missing import MISSING
+from cacheclient.options import TTL, CacheOptions, L1Options, L2Options, LockOptions, SyncOptions
+from cacheclient.stats import Stats
+from cacheclient.sync import Cache
+
+__all__ = [
+    "MISSING", "TTL", "AsyncCache", "Cache", "CacheError", "CacheOptions", "ClosedError", "CodecError",
+    "ConfigurationError", "Entry", "L1Options", "L2Options", "LoadTimeoutError", "LockOptions", "Stats", "SyncOptions", "UnavailableError",
+]  # fmt: skip

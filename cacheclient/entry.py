@@ -1,0 +1,90 @@
+"""The stored envelope: what one Redis string holds.
+
+Layout, big-endian; the Lua scripts read only the first nine bytes::
+
+    0      state         V value, L lease, T tombstone
+    1-8    write id      random, new with every write: the fence that a fill compares
+    9      format        rises when a release can no longer read what older ones wrote
+    10     codec id      which codec wrote the payload
+    11     reserved      0
+    12-19  written       Redis server time, Unix milliseconds
+    20-27  lifetime      milliseconds from ``written`` until the value is stale
+    28-31  load time     microseconds the loader took, 0 if unknown (for early refresh)
+    32-    payload       (leases and tombstones end after byte 8)
+
+``written`` is the time of the Redis server, estimated by the writer over its own connection, so that readers never
+compare with another pod's wall clock. Bytes that do not decode are a miss, counted, never an error to the caller.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from dataclasses import dataclass
+from typing import Final
+
+VALUE: Final = b"V"
+LEASE: Final = b"L"
+TOMBSTONE: Final = b"T"
+FORMAT: Final = 1
+
+_HEADER: Final = struct.Struct(">c8sBBBQQI")
+_MAX_LOAD_US: Final = 2**32 - 1
+ID_BYTES: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Envelope:
+    """A decoded value entry; times in milliseconds of the Redis server's clock, load time in seconds."""
+
+    write_id: bytes
+    codec_id: int
+    written_ms: int
+    lifetime_ms: int
+    load_time: float
+    payload: bytes
+
+    def remaining(self, server_now_ms: int) -> float:
+        """Return the seconds until the value is stale: never more than its whole lifetime, negative if stale.
+
+        The upper bound keeps a clock that jumped back, or a new master whose clock is behind, from prolonging a life.
+        """
+        return min(self.lifetime_ms, self.written_ms + self.lifetime_ms - server_now_ms) / 1000
+
+    def age(self, server_now_ms: int) -> float:
+        """Return the seconds since the value was written, at least 0."""
+        return max(0, server_now_ms - self.written_ms) / 1000
+
+
+def new_write_id() -> bytes:
+    """Return eight random bytes. 64 bits: a collision needs about 2**32 writes of one key inside one lease."""
+    return os.urandom(ID_BYTES)
+
+
+def pack(envelope: Envelope) -> bytes:
+    """Return the bytes to store for a value."""
+    load_us = min(int(envelope.load_time * 1_000_000), _MAX_LOAD_US)
+    header = _HEADER.pack(
+        VALUE, envelope.write_id, FORMAT, envelope.codec_id, 0, envelope.written_ms, envelope.lifetime_ms, load_us
+    )
+    return header + envelope.payload
+
+
+def unpack(raw: bytes) -> Envelope | None:
+    """Return the value entry in ``raw``; None if these bytes are not one that this release can read."""
+    if len(raw) < _HEADER.size:
+        return None
+    state, write_id, fmt, codec_id, _, written, lifetime, load_us = _HEADER.unpack_from(raw)
+    if state != VALUE or fmt != FORMAT:
+        return None
+    return Envelope(write_id, codec_id, written, lifetime, load_us / 1_000_000, raw[_HEADER.size :])
+
+
+def tombstone(write_id: bytes) -> bytes:
+    """Return the bytes that an invalidation stores."""
+    return TOMBSTONE + write_id
+
+
+def is_marker(raw: bytes) -> bool:
+    """Whether ``raw`` is a lease or a tombstone: a miss that is in order, unlike bytes that do not decode."""
+    return raw[:1] in (LEASE, TOMBSTONE) and len(raw) == 1 + ID_BYTES

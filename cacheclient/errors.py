@@ -1,0 +1,52 @@
+"""One family of errors.
+
+::
+
+    CacheError
+    ├── ConfigurationError (also ValueError)   a URL, option, key or namespace that cannot work
+    ├── CodecError (also ValueError)           a value the codec cannot encode
+    ├── LoadTimeoutError (also TimeoutError)   a loader passed its hard time limit
+    ├── ClosedError                            the cache was closed, or not opened yet
+    └── UnavailableError                       Redis did not answer, or refused; ``kind`` says how
+
+A read that was given a loader never raises ``UnavailableError``: without Redis it loads. Errors of the application's
+own loader pass through unchanged and are never cached.
+"""
+
+from __future__ import annotations
+
+from cacheclient.contract import ErrorType
+
+__all__ = ["CacheError", "ClosedError", "CodecError", "ConfigurationError", "LoadTimeoutError", "UnavailableError"]
+
+
+class CacheError(Exception):
+    """Root of every error that cacheclient raises itself."""
+
+
+class ConfigurationError(CacheError, ValueError):
+    """A URL, option, key or namespace that cannot work; the text names it and says what is allowed."""
+
+
+class CodecError(CacheError, ValueError):
+    """A value that the codec cannot encode. Bytes in Redis that cannot be decoded are a miss, never this error."""
+
+
+class LoadTimeoutError(CacheError, TimeoutError):
+    """A loader did not finish within ``LockOptions.load_timeout`` seconds; its lease is released."""
+
+
+class ClosedError(CacheError):
+    """The cache was used before it was opened or after it was closed."""
+
+
+class UnavailableError(CacheError):
+    """Redis did not answer in time, could not be reached, or refused the command.
+
+    Attributes:
+        kind: the closed set that ``cache_errors_total`` counts by.
+    """
+
+    def __init__(self, message: str, kind: ErrorType = ErrorType.CONNECTION) -> None:
+        super().__init__(message)
+        self.kind = kind

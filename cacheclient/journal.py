@@ -1,0 +1,89 @@
+"""Own invalidations, kept until they are safe.
+
+Two things can undo an invalidation. It may not get through: Redis is away, writes are paused, the answer is late. And
+it may get through and be lost: a master that dies takes with it what no replica had yet, and the old value is back on
+the new one. So each process keeps its own invalidations. What did not get through is sent again until it does, never
+dropped; what did is sent again to every newly found master for ``keep`` seconds.
+
+Sending a tombstone twice costs a reload, never a wrong value.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import Final
+
+from cacheclient.clock import Clock
+from cacheclient.errors import UnavailableError
+
+_RETRY: Final = 0.1  # seconds between attempts while something is owed
+
+
+class Journal:
+    """The invalidations of one cache. ``send`` stores one tombstone, or raises UnavailableError."""
+
+    def __init__(self, send: Callable[[str], Awaitable[object]], keep: float, clock: Clock) -> None:
+        self._send = send
+        self._keep = keep
+        self._clock = clock
+        self._recent: OrderedDict[str, float] = OrderedDict()
+        self._owed: OrderedDict[str, None] = OrderedDict()
+        self._wake = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    def __len__(self) -> int:
+        """Return how many invalidations are owed to Redis."""
+        return len(self._owed)
+
+    def note(self, key: str) -> None:
+        """Remember that ``key`` was invalidated now."""
+        now = self._clock()
+        self._recent[key] = now
+        self._recent.move_to_end(key)
+        while self._recent and next(iter(self._recent.values())) < now - self._keep:
+            self._recent.popitem(last=False)
+
+    def owe(self, key: str) -> None:
+        """Send the tombstone of ``key`` until it gets through."""
+        self._owed[key] = None
+        self._wake.set()
+
+    def replay(self) -> None:
+        """Send everything of the last ``keep`` seconds again: there is a new master."""
+        horizon = self._clock() - self._keep
+        for key, noted in self._recent.items():
+            if noted >= horizon:
+                self._owed[key] = None
+        self._wake.set()
+
+    def start(self) -> None:
+        """Start the task that pays what is owed."""
+        self._task = asyncio.create_task(self._run(), name="cacheclient-journal")
+
+    async def close(self) -> None:
+        """Stop; what is still owed is tried once more."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        await self._pay()
+
+    async def _run(self) -> None:
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            if not await self._pay():
+                await asyncio.sleep(_RETRY)
+                self._wake.set()
+
+    async def _pay(self) -> bool:
+        """Send all that is owed, concurrently; keep what did not get through. Return whether nothing is left."""
+        owed, self._owed = self._owed, OrderedDict()
+        results = await asyncio.gather(*(self._send(key) for key in owed), return_exceptions=True)
+        for key, result in zip(owed, results, strict=True):
+            if isinstance(result, UnavailableError):
+                self._owed[key] = None
+            elif isinstance(result, BaseException):
+                raise result
+        return not self._owed

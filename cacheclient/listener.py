@@ -1,0 +1,107 @@
+"""Coherence of L1: one connection per cache on which Redis tells of every change below the cache's prefix.
+
+``CLIENT TRACKING ON BCAST`` makes Redis push each changed key to this connection, with no memory per key in Redis.
+Plain publish/subscribe cannot promise coherence: clients reconnect silently and lose what was said meanwhile.
+
+The freshness gate turns that into a bound. Pushes and replies share the connection in order, and Redis sends the push
+of a write no later than the reply to any question that arrived after the write was executed. So an answered question
+proves that every push of writes before the moment it was *asked* has been handled. L1 may answer until that moment
+plus ``max_staleness``, and not a moment longer: half-open connections, partitions and stopped processes close the
+gate by themselves. The question is TIME, which also tells the server's clock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Final
+
+from cacheclient.clock import Clock, Gate, ServerClock, parse_time
+from cacheclient.errors import UnavailableError
+from cacheclient.remote import Address, Connection, Login, Pipe
+from cacheclient.stats import Stats
+
+_RETRY: Final = 0.05  # seconds before the next attempt; the link looks for another master meanwhile
+
+
+class Listener:
+    """Keeps the tracking connection to the master and the gate."""
+
+    def __init__(
+        self,
+        login: Login,
+        prefix: str,
+        max_staleness: float,
+        invalidated: Callable[[list[str] | None], None],
+        *,
+        stats: Stats,
+        clock: Clock,
+        server_clock: ServerClock,
+    ) -> None:
+        """Prepare; ``invalidated`` is called with the changed Redis keys, or with None if any may have changed."""
+        # Silence closes the gate after max_staleness; after twice that the connection is given up.
+        self._login = dataclasses.replace(login, timeout=2 * max_staleness)
+        self._prefix = prefix
+        self._max_staleness = max_staleness
+        self._invalidated = invalidated
+        self._stats = stats
+        self._clock = clock
+        self._server_clock = server_clock
+        self._address: Address | None = None
+        self._task: asyncio.Task[None] | None = None
+        self.gate = Gate(0.0)
+
+    def follow(self, connection: Connection) -> None:
+        """Listen to the server that ``connection`` leads to; a listener already there stays as it is."""
+        if connection.address == self._address:
+            return
+        self._address = connection.address
+        self._shut()
+        if self._task is not None:
+            self._task.cancel()
+        self._task = asyncio.create_task(self._run(connection.address), name="cacheclient-listener")
+
+    async def close(self) -> None:
+        """Stop listening."""
+        self._shut()
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, address: Address) -> None:
+        while True:
+            try:
+                pipe = await Pipe.open(address, self._login, self._on_push)
+            except UnavailableError:
+                await asyncio.sleep(_RETRY)
+                continue
+            try:
+                await self._listen(pipe)
+            except UnavailableError:
+                self._stats.gaps += 1
+            finally:
+                self._shut()
+                pipe.close()
+
+    async def _listen(self, pipe: Pipe) -> None:
+        """Turn tracking on, forget what was learnt before, then prove freshness four times per ``max_staleness``."""
+        await pipe.call("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
+        self._invalidated(None)
+        while True:
+            asked = self._clock()
+            self._server_clock.observe(parse_time(await pipe.call("TIME")), asked)
+            self.gate.until = asked + self._max_staleness
+            self._stats.listener_connected = True
+            await asyncio.wait([pipe.closed], timeout=self._max_staleness / 4)
+            if pipe.closed.done():
+                raise UnavailableError("the tracking connection was lost")
+
+    def _shut(self) -> None:
+        self.gate.until = 0.0
+        self._stats.listener_connected = False
+
+    def _on_push(self, push: list[Any]) -> None:
+        if push[0] == b"invalidate":
+            # Own writes are not told apart: Redis merges the pushes of one cycle, so a foreign write may hide in one.
+            self._invalidated(None if push[1] is None else [key.decode("utf-8", "replace") for key in push[1]])

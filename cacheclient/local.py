@@ -1,0 +1,200 @@
+"""L1: the tier in the process. Bounded by entries and by bytes, with a time to live, and with fenced fills.
+
+Replacement is S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023).
+New entries enter a small queue, a tenth of the capacity. Whoever is asked for again before reaching its end moves to
+the main queue; the others leave, and only their hash is remembered in a ghost queue for a while: who returns from
+there goes to the main queue at once. The main queue is a FIFO that gives used entries another round. So a hit moves
+nothing: it raises a counter up to three, which is why a hit costs little more than a dict lookup, and one-time scans
+never displace what is in use.
+
+Fenced fills close the race of reading L2 while the key is being invalidated: ``begin`` registers a fence before the
+read, everything that drops the key drops the fence too, and ``commit`` stores only if its own fence still stands.
+
+All methods belong to one thread (the event loop's). Other threads may look into ``table``: a dict read is atomic.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from itertools import count
+from time import perf_counter
+from typing import Any, Final
+
+from cacheclient.clock import Clock, Gate
+from cacheclient.missing import MISSING
+from cacheclient.options import L1Options
+from cacheclient.serializer import Stored
+from cacheclient.stats import Histogram, TierStats
+
+MAX_FREQUENCY: Final = 3
+_SAMPLE: Final = 64  # one hit in so many is timed
+_SMALL_SHARE: Final = 10  # the small queue holds one part in ten, as in the paper
+
+
+class Item:
+    """One entry of L1. ``expires`` is on the cache's clock (seconds); ``size`` is the encoded size in bytes."""
+
+    __slots__ = ("expires", "frequency", "in_main", "key", "size", "value", "write_id", "written_ms")
+
+    def __init__(self, key: str, stored: Stored, expires: float) -> None:
+        self.key = key
+        self.value = stored.value
+        self.expires = expires
+        self.size = stored.size
+        self.write_id = stored.envelope.write_id
+        self.written_ms = stored.envelope.written_ms
+        self.frequency = 0
+        self.in_main = False
+
+
+class Local:
+    """The L1 of one cache.
+
+    Attributes:
+        table: every entry by key.
+    """
+
+    def __init__(self, options: L1Options, stats: TierStats) -> None:
+        self._options = options
+        self._stats = stats
+        self._max_small = max(1, options.max_entries // _SMALL_SHARE)
+        self.table: dict[str, Item] = {}
+        self._small: OrderedDict[str, Item] = OrderedDict()
+        self._main: OrderedDict[str, Item] = OrderedDict()
+        self._ghost: OrderedDict[int, None] = OrderedDict()
+        self._fences: dict[str, int] = {}
+        self._numbers: Iterator[int] = count(1)
+        stats.capacity_bytes = options.max_bytes if options.max_entries else 0
+
+    def reader(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any]:
+        """Return the hit path: a function of the key that gives the value, or MISSING.
+
+        A closure, because its cells are read faster than attributes: a hit costs one dict lookup, one clock, two
+        comparisons and two counters. One hit in 64 is timed, and stands for all of them.
+        """
+        lookup, stats, sample = self.table.get, self._stats, self._sample
+
+        def peek(key: str) -> Any:
+            item = lookup(key)
+            if item is None:
+                return MISSING
+            now = clock()
+            if now >= item.expires or now >= gate.until:
+                return MISSING
+            if item.frequency < MAX_FREQUENCY:
+                item.frequency += 1
+            stats.hits += 1
+            if not stats.hits % _SAMPLE:
+                sample(key, clock, all_lookups)
+            return item.value
+
+        return peek
+
+    def _sample(self, key: str, clock: Clock, all_lookups: Histogram) -> None:
+        began = perf_counter()
+        item = self.table.get(key)
+        if item is not None and clock() < item.expires:
+            seconds = perf_counter() - began
+            self._stats.lookup.observe(seconds, _SAMPLE)
+            all_lookups.observe(seconds, _SAMPLE)
+
+    def begin(self, key: str) -> int:
+        """Register a fence for a fill that is about to read ``key``; a later ``begin`` of the key replaces it."""
+        fence = next(self._numbers)
+        self._fences[key] = fence
+        return fence
+
+    def abandon(self, key: str, fence: int) -> None:
+        """Remove the fence if it still stands: there is nothing to fill."""
+        if self._fences.get(key) == fence:
+            del self._fences[key]
+
+    def commit(self, key: str, fence: int, stored: Stored, now: float, remaining: float) -> bool:
+        """Store a value if its fence still stands, until its ttl here or its ``remaining`` seconds in L2 are over.
+
+        Returns:
+            Whether it was stored. The ttl is shortened by a random share (``jitter``).
+        """
+        if self._fences.get(key) != fence:
+            return False
+        del self._fences[key]
+        life = self._options.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only
+        return self._insert(Item(key, stored, now + min(life, remaining)))
+
+    def drop(self, key: str) -> None:
+        """Forget ``key`` and void every fill of it in flight."""
+        self._fences.pop(key, None)
+        item = self.table.get(key)
+        if item is not None:
+            self._remove(item)
+
+    def flush(self) -> None:
+        """Forget everything and void every fill in flight."""
+        self._fences.clear()
+        for queue in (self.table, self._small, self._main, self._ghost):
+            queue.clear()
+        self._stats.size_bytes = self._stats.entries = 0
+
+    def _insert(self, item: Item) -> bool:
+        if not self._options.max_entries or item.size > self._options.max_bytes:
+            return False
+        old = self.table.get(item.key)
+        if old is not None:  # a value is fetched again only when the one here is past its time, or not to be trusted
+            self._remove(old)
+            self._stats.evictions["replaced"] += 1
+        while (
+            len(self.table) >= self._options.max_entries or self._stats.size_bytes + item.size > self._options.max_bytes
+        ):
+            self._evict()
+        ghost = hash(item.key)
+        item.in_main = ghost in self._ghost
+        if item.in_main:
+            del self._ghost[ghost]
+        (self._main if item.in_main else self._small)[item.key] = item
+        self.table[item.key] = item
+        self._stats.size_bytes += item.size
+        self._stats.entries = len(self.table)
+        return True
+
+    def _remove(self, item: Item) -> None:
+        del (self._main if item.in_main else self._small)[item.key]
+        del self.table[item.key]
+        self._stats.size_bytes -= item.size
+        self._stats.entries = len(self.table)
+
+    def _evict(self) -> None:
+        """Remove one entry: from the small queue while that is over its share, else from the main queue."""
+        item = None
+        if len(self._small) >= self._max_small or not self._main:
+            item = self._evict_small()
+        if item is None:
+            item = self._evict_main()
+        self.table.pop(item.key)
+        self._stats.size_bytes -= item.size
+        self._stats.evictions["capacity"] += 1
+
+    def _evict_small(self) -> Item | None:
+        """Pass used entries on to the main queue; take out the first unused one, None if all were used."""
+        while self._small:
+            key, item = self._small.popitem(last=False)
+            if item.frequency:
+                item.frequency = 0
+                item.in_main = True
+                self._main[key] = item
+                continue
+            self._ghost[hash(key)] = None
+            if len(self._ghost) > self._options.max_entries:
+                self._ghost.popitem(last=False)
+            return item
+        return None
+
+    def _evict_main(self) -> Item:
+        """Give used entries another round; take out the first unused one."""
+        while True:
+            key, item = self._main.popitem(last=False)
+            if not item.frequency:
+                return item
+            item.frequency -= 1
+            self._main[key] = item

@@ -1,0 +1,187 @@
+"""Options: small frozen values, one unit (seconds), refused at construction if they cannot work.
+
+``CacheOptions.from_env`` and ``CacheOptions.to_env`` are inverses, so that the infrastructure program can set a pod's
+environment from its stack file and the application reads back exactly those options. A variable is
+``CACHE_OPT_<GROUP>_<FIELD>``, for example ``CACHE_OPT_L1_MAX_ENTRIES=10000``.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any, Self
+
+from cacheclient.contract import Env
+from cacheclient.errors import ConfigurationError
+
+
+class TTL(float, Enum):
+    """The three lifetimes of requirement 2.5, in seconds."""
+
+    SHORT = 300.0
+    MEDIUM = 1800.0
+    LONG = 3600.0
+
+
+def _check(owner: str, name: str, value: float, low: float, high: float) -> None:
+    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
+        raise ConfigurationError(f"{owner}.{name}={value!r}: a number from {low:g} to {high:g}")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L1Options:
+    """The tier in the process.
+
+    Attributes:
+        max_entries: entries held at most; 0 turns the tier off.
+        max_bytes: encoded bytes held at most (the Python objects are larger by a factor that depends on the type).
+        ttl: seconds an entry lives at most; never longer than it lives in L2.
+        jitter: share of the ttl, 0 to 0.5, by which lives are shortened at random, so that they do not end together.
+    """
+
+    max_entries: int = 10_000
+    max_bytes: int = 64 * 2**20
+    ttl: float = TTL.SHORT.value
+    jitter: float = 0.1
+
+    def __post_init__(self) -> None:
+        _check("l1", "max_entries", self.max_entries, 0, 10**8)
+        _check("l1", "max_bytes", self.max_bytes, 1024, 2**40)
+        _check("l1", "ttl", self.ttl, 0.001, 86_400)
+        _check("l1", "jitter", self.jitter, 0, 0.5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class L2Options:
+    """The tier in Redis.
+
+    Attributes:
+        ttl: seconds a value lives, unless the call says otherwise.
+        timeout: seconds a Redis command may take before the caller goes on without Redis.
+        connect_timeout: seconds for a connection, a handshake or a question to one Sentinel.
+        max_batch: keys in one MGET at most; longer batches would stall other clients of Redis.
+    """
+
+    ttl: float = TTL.MEDIUM.value
+    timeout: float = 0.05
+    connect_timeout: float = 1.0
+    max_batch: int = 128
+
+    def __post_init__(self) -> None:
+        _check("l2", "ttl", self.ttl, 0.01, 30 * 86_400)
+        _check("l2", "timeout", self.timeout, 0.001, 60)
+        _check("l2", "connect_timeout", self.connect_timeout, 0.01, 60)
+        _check("l2", "max_batch", self.max_batch, 1, 4096)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockOptions:
+    """Leases: who in the fleet loads a missing key.
+
+    Attributes:
+        load_timeout: seconds after which a loader is cancelled.
+        lease: seconds a lease lives if its holder dies; at least ``load_timeout``, so that a running load keeps it.
+        wait: seconds a caller waits for another process's load before it loads by itself, without caching.
+        max_unleased: loads without a lease at the same time in this process (bulkhead: Redis may be away for all keys).
+    """
+
+    load_timeout: float = 5.0
+    lease: float = 5.0
+    wait: float = 5.0
+    max_unleased: int = 32
+
+    def __post_init__(self) -> None:
+        _check("lock", "load_timeout", self.load_timeout, 0.01, 3600)
+        _check("lock", "lease", self.lease, 0.01, 3600)
+        _check("lock", "wait", self.wait, 0.001, 3600)
+        _check("lock", "max_unleased", self.max_unleased, 1, 10_000)
+        if self.lease < self.load_timeout:
+            raise ConfigurationError(f"lock.lease={self.lease!r}: at least lock.load_timeout ({self.load_timeout:g})")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SyncOptions:
+    """Coherence of L1 with the fleet.
+
+    Attributes:
+        max_staleness: seconds. L1 answers only if the tracking connection proved itself alive with a question asked at
+            most this long ago; so an entry is served at most this long after it was invalidated elsewhere.
+        journal: seconds for which own invalidations are kept, to repeat them on a new master.
+    """
+
+    max_staleness: float = 1.0
+    journal: float = 60.0
+
+    def __post_init__(self) -> None:
+        _check("sync", "max_staleness", self.max_staleness, 0.05, 60)
+        _check("sync", "journal", self.journal, 0, 3600)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CacheOptions:
+    """All options of a cache."""
+
+    l1: L1Options = field(default_factory=L1Options)
+    l2: L2Options = field(default_factory=L2Options)
+    lock: LockOptions = field(default_factory=LockOptions)
+    sync: SyncOptions = field(default_factory=SyncOptions)
+
+    def to_env(self) -> dict[str, str]:
+        """Return the environment variables that ``from_env`` reads back to an equal value."""
+        return {
+            _variable(group.name, option.name): repr(getattr(getattr(self, group.name), option.name))
+            for group in dataclasses.fields(self)
+            for option in dataclasses.fields(getattr(self, group.name))
+        }
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None) -> Self:
+        """Return the options that the environment sets; what it does not set keeps its default.
+
+        Raises:
+            ConfigurationError: for a ``CACHE_OPT_`` variable that is no option (the nearest is named) or no number.
+        """
+        environ = os.environ if environ is None else environ
+        default = cls()
+        known = {
+            _variable(group.name, option.name): (
+                group.name,
+                option.name,
+                type(getattr(getattr(default, group.name), option.name)),
+            )
+            for group in dataclasses.fields(default)
+            for option in dataclasses.fields(getattr(default, group.name))
+        }
+        values: dict[str, dict[str, Any]] = {}
+        for variable, text in environ.items():
+            if variable.startswith(Env.OPTION_PREFIX):
+                group, option, kind = _lookup(variable, known)
+                values.setdefault(group, {})[option] = _number(variable, text, kind)
+        return dataclasses.replace(
+            default, **{group: dataclasses.replace(getattr(default, group), **given) for group, given in values.items()}
+        )
+
+
+def _variable(group: str, option: str) -> str:
+    return f"{Env.OPTION_PREFIX.value}{group}_{option}".upper()
+
+
+def _lookup(variable: str, known: Mapping[str, tuple[str, str, type]]) -> tuple[str, str, type]:
+    if variable in known:
+        return known[variable]
+    nearest = difflib.get_close_matches(variable, known, n=1)
+    hint = f"; did you mean {nearest[0]}?" if nearest else f"; known: {', '.join(sorted(known))}"
+    raise ConfigurationError(f"{variable}: no such option{hint}")
+
+
+def _number(variable: str, text: str, kind: type) -> float:
+    try:
+        return int(text) if kind is int else float(text)
+    except ValueError:
+        raise ConfigurationError(
+            f"{variable}={text!r}: a {'whole number' if kind is int else 'number (seconds)'} is needed"
+        ) from None

@@ -1,0 +1,12 @@
+"""L2: the tier in Redis. Addresses, the connection, its time limits, coalescing; the only code that talks to Redis."""
+
+from cacheclient.remote.address import SCHEMES, Address, Target, parse, read_secret
+from cacheclient.remote.link import Connection, Link
+from cacheclient.remote.pipe import Login, Pipe
+from cacheclient.remote.store import Leased, NoStore, RedisStore, Store
+from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topology
+
+__all__ = [
+    "SCHEMES", "Address", "Connection", "FixedTopology", "Leased", "Link", "Login", "NoStore", "Pipe", "RedisStore",
+    "SentinelTopology", "Store", "Target", "Topology", "parse", "read_secret",
+]  # fmt: skip

@@ -1,0 +1,134 @@
+"""Cache URLs: which Redis, how it is found, as whom. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, NamedTuple
+from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+
+from cacheclient.contract import Port
+from cacheclient.errors import ConfigurationError
+
+SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "memory")
+
+
+class Address(NamedTuple):
+    """Where a server listens."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        """Return ``host:port`` as people write it."""
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Target:
+    """A parsed cache URL. Secrets stay out of the repr."""
+
+    scheme: str
+    nodes: tuple[Address, ...] = ()
+    set_name: str = ""
+    database: int = 0
+    username: str = ""
+    password: str = field(default="", repr=False)
+    sentinel_password: str = field(default="", repr=False)
+
+    @property
+    def tls(self) -> bool:
+        """Whether connections are encrypted."""
+        return self.scheme.startswith("rediss")
+
+    @property
+    def sentinel(self) -> bool:
+        """Whether the nodes are Sentinels."""
+        return self.scheme.endswith("+sentinel")
+
+
+def parse(
+    url: str, *, username: str | None = None, password: str | None = None, sentinel_password: str | None = None
+) -> Target:
+    """Return the target that ``url`` names; the arguments win over what the URL says.
+
+    Forms: ``redis://[user[:password]@]host[:port][/database]``, ``redis+sentinel://[user[:password]@]s-0[:port],s-1,.../set``,
+    the same with ``rediss`` for TLS, and ``memory://`` (no Redis).
+
+    Raises:
+        ConfigurationError: for anything else; the text never repeats a password.
+    """
+    parts = urlsplit(url)
+    if parts.scheme not in SCHEMES:
+        raise ConfigurationError(f"url scheme {parts.scheme!r}: one of {', '.join(SCHEMES)}")
+    if parts.fragment or parse_qsl(parts.query):
+        raise ConfigurationError("url: options belong in CacheOptions, not behind ? or #")
+    if parts.scheme == "memory":
+        if parts.netloc or parts.path.strip("/"):
+            raise ConfigurationError("url memory:// takes no host and no path")
+        return Target(scheme=parts.scheme)
+    user, secret, hosts = _credentials(parts)
+    sentinel = parts.scheme.endswith("+sentinel")
+    path = parts.path.strip("/")
+    return Target(
+        scheme=parts.scheme,
+        nodes=tuple(_address(host, Port.SENTINEL if sentinel else Port.REDIS) for host in hosts),
+        set_name=_set_name(path) if sentinel else "",
+        database=0 if sentinel else _database(path),
+        username=user if username is None else username,
+        password=secret if password is None else password,
+        sentinel_password=sentinel_password or "",
+    )
+
+
+def read_secret(path: str | Path) -> str:
+    """Return the password in a file, without the line end.
+
+    Raises:
+        ConfigurationError: if the file cannot be read or is empty.
+    """
+    try:
+        secret = Path(path).read_text(encoding="utf-8").rstrip("\r\n")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"password file {path}: {error}") from error
+    if not secret:
+        raise ConfigurationError(f"password file {path}: is empty")
+    return secret
+
+
+def _credentials(parts: SplitResult) -> tuple[str, str, list[str]]:
+    given, _, hosts = parts.netloc.rpartition("@")
+    user, _, secret = given.partition(":")
+    names = [host for host in hosts.split(",") if host]
+    if not names or len(names) != hosts.count(",") + 1:
+        raise ConfigurationError(f"url {parts.scheme}://{hosts}: at least one host, separated by single commas")
+    if len(names) > 1 and not parts.scheme.endswith("+sentinel"):
+        raise ConfigurationError(f"url {parts.scheme}://{hosts}: one host; several are for redis+sentinel://")
+    return unquote(user), unquote(secret), names
+
+
+def _address(text: str, default_port: int) -> Address:
+    try:
+        split = urlsplit(f"//{text}")
+        host, port = split.hostname, split.port
+    except ValueError as error:
+        raise ConfigurationError(f"url host {text!r}: {error}") from None
+    if not host or port == 0:
+        raise ConfigurationError(f"url host {text!r}: host or host:port, ports 1 to 65535")
+    return Address(host, port or default_port)
+
+
+def _set_name(path: str) -> str:
+    if not path or "/" in path:
+        raise ConfigurationError(
+            "url redis+sentinel://...: the path is the name of the Sentinel set, as in /cache-prod"
+        )
+    return unquote(path)
+
+
+def _database(path: str) -> int:
+    if not path:
+        return 0
+    if not path.isascii() or not path.isdigit():
+        raise ConfigurationError(f"url database {path!r}: a whole number from 0")
+    return int(path)

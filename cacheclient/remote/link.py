@@ -1,0 +1,174 @@
+"""The way to the current master, kept open by one background task.
+
+Two pipes go to the master: reads, and everything else. A planned handover pauses writes for a second or two
+(``CLIENT PAUSE WRITE``); on one pipe the reads behind a paused write would wait with it.
+
+While there is no master, calls fail at once and the task looks for one, about ten times a second. Every newly opened
+link has a new ``epoch``: what was learnt over an older one (values in L1, proofs of freshness) must be proved anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Final
+
+from cacheclient.clock import Clock, ServerClock, boottime, parse_time
+from cacheclient.contract import ErrorType
+from cacheclient.errors import UnavailableError
+from cacheclient.remote.address import Address
+from cacheclient.remote.pipe import Login, Pipe
+from cacheclient.remote.topology import Topology
+from cacheclient.stats import Stats
+
+_RETRY: Final = (0.05, 0.15)  # seconds between attempts to find a master, drawn at random so that pods do not march
+_log = logging.getLogger("cacheclient")
+
+
+@dataclass(frozen=True, slots=True)
+class Connection:
+    """An open link: where to, its two pipes, and a number that rises with every link opened."""
+
+    address: Address
+    epoch: int
+    reads: Pipe
+    writes: Pipe
+    replicas: int
+
+    def close(self) -> None:
+        """Close both pipes."""
+        self.reads.close()
+        self.writes.close()
+
+
+class Link:
+    """Finds the master, connects, and does so again whenever the connection or the role is lost."""
+
+    def __init__(self, topology: Topology, login: Login, stats: Stats, clock: Clock = boottime) -> None:
+        self._topology = topology
+        self.login = login
+        self._stats = stats
+        self._clock = clock
+        self.server_clock = ServerClock(clock)
+        self.connection: Connection | None = None
+        self._opened: list[Callable[[Connection], None]] = []
+        self._tasks: list[asyncio.Task[None]] = []
+        self._reconsider = asyncio.Event()
+        self._ready = asyncio.Event()
+        self._down_since: float | None = None
+        self._last_address: Address | None = None
+        self._epoch = 0
+
+    def on_open(self, callback: Callable[[Connection], None]) -> None:
+        """Have ``callback`` called with every newly opened connection, before any caller can use it."""
+        self._opened.append(callback)
+
+    async def start(self) -> None:
+        """Start looking for the master, and wait for it at most ``connect_timeout`` seconds: Redis may be away."""
+        self._tasks = [
+            asyncio.create_task(self._run(), name="cacheclient-link"),
+            asyncio.create_task(self._topology.watch(self._reconsider.set), name="cacheclient-watch"),
+        ]
+        try:
+            async with asyncio.timeout(self.login.connect_timeout):
+                await self._ready.wait()
+        except TimeoutError:
+            _log.warning("cacheclient: no Redis master yet; serving from loaders until there is one")
+
+    async def close(self) -> None:
+        """Stop, and close all connections."""
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._drop()
+        await self._topology.close()
+
+    def current(self) -> Connection:
+        """Return the open connection; raise UnavailableError at once if there is none."""
+        if self.connection is None:
+            raise UnavailableError("no Redis master is known at the moment")
+        return self.connection
+
+    def suspect(self, error: UnavailableError) -> None:
+        """Look for the master again if ``error`` says that this one is not it, or not any more."""
+        if error.kind is ErrorType.READONLY:
+            self._reconsider.set()
+
+    async def _run(self) -> None:
+        while True:
+            self._reconsider.clear()
+            try:
+                connection = await self._open()
+            except UnavailableError as error:
+                self._stats.connection_errors += 1
+                self._note_down(error)
+                await asyncio.sleep(random.uniform(*_RETRY))  # noqa: S311  spreads load, guards nothing
+                continue
+            self._note_up(connection)
+            await self._until_lost(connection)
+            self._drop()
+
+    async def _open(self) -> Connection:
+        address = await self._topology.find_master()
+        reads = await Pipe.open(address, self.login)
+        try:
+            writes = await Pipe.open(address, self.login)
+        except BaseException:
+            reads.close()
+            raise
+        connection = Connection(address, self._epoch + 1, reads, writes, 0)
+        try:
+            return await self._examine(connection)
+        except BaseException:
+            connection.close()
+            raise
+
+    async def _examine(self, connection: Connection) -> Connection:
+        """Check that the server is a master, count its replicas, and read its clock."""
+        role = await connection.reads.call("ROLE")
+        if role[0] != b"master":
+            raise UnavailableError(f"{connection.address} is {role[0].decode()}, not master", ErrorType.READONLY)
+        asked = self._clock()
+        self.server_clock.observe(parse_time(await connection.reads.call("TIME")), asked)
+        return Connection(connection.address, connection.epoch, connection.reads, connection.writes, len(role[2]))
+
+    async def _until_lost(self, connection: Connection) -> None:
+        changed = asyncio.ensure_future(self._reconsider.wait())
+        ends: list[asyncio.Future[Any]] = [changed, connection.reads.closed, connection.writes.closed]
+        try:
+            await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            changed.cancel()
+
+    def _note_up(self, connection: Connection) -> None:
+        self._epoch = connection.epoch
+        moved = self._last_address is not None and self._last_address != connection.address
+        if moved:
+            self._stats.failovers += 1
+        if self._down_since is not None:
+            away = self._clock() - self._down_since
+            self._stats.outage.observe(away)
+            _log.warning("cacheclient: Redis master is %s, after %.2f s without one", connection.address, away)
+        elif moved:
+            _log.warning("cacheclient: Redis master is now %s", connection.address)
+        self._down_since = None
+        self._last_address = connection.address
+        for callback in self._opened:
+            callback(connection)
+        self.connection = connection
+        self._stats.circuit_open = False
+        self._ready.set()
+
+    def _note_down(self, error: UnavailableError) -> None:
+        if self._down_since is None:
+            self._down_since = self._clock()
+            self._stats.circuit_open = True
+            _log.warning("cacheclient: no Redis master: %s", error)
+
+    def _drop(self) -> None:
+        if self.connection is not None:
+            self.connection.close()
+            self.connection = None

@@ -1,0 +1,248 @@
+"""One RESP3 connection that nobody holds: the coalesced I/O of L2.
+
+Theory of operation. Callers put commands in; all commands of one event-loop tick leave in one write, and all keys read
+in that tick leave as one MGET, each distinct key once. Replies come back in order, so a queue of slots says whose turn
+it is: 64 callers cost one system call, not 64.
+
+Time limits are kept per slot by one timer on the oldest. An overdue slot fails its callers and stays in the queue,
+because its reply may still come. While one is overdue, new commands fail at once: behind it they could only be later
+still. That is the circuit breaker for a hung Redis. A connection that stays silent past ``stall`` seconds is closed,
+and the pipe's owner opens another.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+from ssl import SSLContext
+from typing import Any, Final, Self
+
+import hiredis
+
+from cacheclient.errors import UnavailableError
+from cacheclient.remote.address import Address
+from cacheclient.remote.replies import refused, timed_out
+
+Argument = bytes | str | int
+Waiters = list["asyncio.Future[Any]"]
+_INCOMPLETE: Final = object()  # False is a RESP3 value, so it cannot mean "not yet"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Login:
+    """Who connects, and the seconds a connection (``connect_timeout``) and a command (``timeout``) may take."""
+
+    username: str = ""
+    password: str = ""
+    database: int = 0
+    name: str = "cachestack"
+    ssl: SSLContext | None = None
+    connect_timeout: float = 1.0
+    timeout: float = 0.05
+    max_batch: int = 128
+
+
+class _Slot:
+    """Who waits for one reply: the waiters of a command, or one list of waiters for each key of an MGET."""
+
+    __slots__ = ("deadline", "many", "waiters")
+
+    def __init__(self, deadline: float, waiters: list[Waiters], *, many: bool) -> None:
+        self.deadline = deadline
+        self.waiters = waiters
+        self.many = many
+
+    def answer(self, reply: Any) -> None:
+        if isinstance(reply, hiredis.ReplyError):
+            self.fail(refused(str(reply)))
+            return
+        for futures, value in zip(self.waiters, reply if self.many else (reply,), strict=True):
+            for future in futures:
+                if not future.done():  # its caller may have been cancelled, or told that time is up
+                    future.set_result(value)
+
+    def fail(self, error: UnavailableError) -> None:
+        for futures in self.waiters:
+            for future in futures:
+                if not future.done():
+                    # One exception a caller: raised in several places, one object would grow its traceback for ever.
+                    future.set_exception(UnavailableError(str(error), error.kind))
+
+
+class Pipe(asyncio.Protocol):
+    """A connection to one Redis server. Made by ``open``; used from one event loop only.
+
+    Attributes:
+        closed: done when the connection has ended, whatever the reason.
+    """
+
+    def __init__(self, login: Login, on_push: Callable[[list[Any]], None] | None = None) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._login = login
+        self._timeout = login.connect_timeout  # of the handshake; then the commands' own
+        self._on_push = on_push
+        self._transport: asyncio.Transport | None = None
+        self._parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
+        self._slots: deque[_Slot] = deque()
+        self._out: list[bytes] = []
+        self._reads: dict[str, Waiters] = {}
+        self._flush_planned = False
+        self._overdue = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.closed: asyncio.Future[None] = self._loop.create_future()
+
+    @classmethod
+    async def open(cls, address: Address, login: Login, on_push: Callable[[list[Any]], None] | None = None) -> Self:
+        """Connect, authenticate and switch to RESP3 (Redis 6 or newer, Valkey).
+
+        Raises:
+            UnavailableError: if that does not succeed within ``login.connect_timeout``.
+        """
+        pipe = cls(login, on_push)
+        try:
+            async with asyncio.timeout(login.connect_timeout):
+                await pipe._loop.create_connection(lambda: pipe, address.host, address.port, ssl=login.ssl)
+                auth = ("AUTH", login.username or "default", login.password) if login.password else ()
+                await pipe.call("HELLO", 3, *auth, "SETNAME", login.name)
+                if login.database:
+                    await pipe.call("SELECT", login.database)
+        except (OSError, TimeoutError) as error:
+            pipe.close()
+            raise UnavailableError(f"cannot connect to {address}: {error or 'no answer in time'}") from error
+        except BaseException:
+            pipe.close()
+            raise
+        pipe._timeout = login.timeout
+        return pipe
+
+    def call(self, *command: Argument) -> asyncio.Future[Any]:
+        """Send a command; the future gives its reply, or raises UnavailableError."""
+        future: asyncio.Future[Any] = self._loop.create_future()
+        if self._refuse(future):
+            return future
+        self._out.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub wants a 1-tuple
+        self._expect(_Slot(self._loop.time() + self._timeout, [[future]], many=False))
+        self._plan_flush()
+        return future
+
+    def read(self, key: str) -> asyncio.Future[bytes | None]:
+        """Send GET for ``key``, together with all other reads of this tick; the future gives the bytes or None."""
+        future: asyncio.Future[bytes | None] = self._loop.create_future()
+        if self._refuse(future):
+            return future
+        waiters = self._reads.get(key)
+        if waiters is None:
+            self._reads[key] = [future]
+            self._plan_flush()
+        else:
+            waiters.append(future)
+        return future
+
+    def close(self) -> None:
+        """End the connection now; whoever waits gets UnavailableError."""
+        if self._transport is not None:
+            self._transport.abort()
+        self._end("the connection was closed")
+
+    # -- called by the event loop -----------------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Keep the transport."""
+        if self.closed.done():  # close() came first
+            transport.close()
+        self._transport = transport  # type: ignore[assignment]  # a TCP transport is a Transport
+
+    def data_received(self, data: bytes) -> None:
+        """Hand each complete reply to the slot whose turn it is, and each push to the owner."""
+        self._parser.feed(data)
+        try:
+            while (reply := self._parser.gets()) is not _INCOMPLETE:
+                if isinstance(reply, hiredis.PushNotification):
+                    if self._on_push is not None:
+                        self._on_push(reply)
+                else:
+                    self._slots.popleft().answer(reply)
+        except (hiredis.ProtocolError, IndexError, ValueError) as error:  # not Redis at the other end, or out of step
+            self._end(f"the connection broke the protocol: {error}")
+            if self._transport is not None:
+                self._transport.abort()
+            return
+        self._overdue = False
+        self._watch()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Fail whoever waits."""
+        self._end(f"the connection was lost: {exc or 'closed by Redis'}")
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _refuse(self, future: asyncio.Future[Any]) -> bool:
+        if self.closed.done():
+            future.set_exception(UnavailableError("the connection is closed"))
+        elif self._overdue:
+            future.set_exception(timed_out(self._timeout))
+        return future.done()
+
+    def _expect(self, slot: _Slot) -> None:
+        self._slots.append(slot)
+        if self._timer is None:
+            self._timer = self._loop.call_at(slot.deadline, self._expire)
+
+    def _plan_flush(self) -> None:
+        if not self._flush_planned:
+            self._flush_planned = True
+            self._loop.call_soon(self._flush)
+
+    def _flush(self) -> None:
+        self._flush_planned = False
+        if self.closed.done() or self._transport is None:
+            return
+        reads, self._reads = self._reads, {}
+        deadline = self._loop.time() + self._timeout
+        keys, waiters = list(reads), list(reads.values())
+        for start in range(0, len(keys), self._login.max_batch):
+            chunk = keys[start : start + self._login.max_batch]
+            many = len(chunk) > 1
+            self._out.append(hiredis.pack_command(("MGET" if many else "GET", *chunk)))  # type: ignore[arg-type]
+            self._expect(_Slot(deadline, waiters[start : start + self._login.max_batch], many=many))
+        out, self._out = self._out, []
+        self._transport.write(b"".join(out))
+
+    def _expire(self) -> None:
+        """Fail every slot whose time is up; close the connection if the oldest has waited past the stall limit."""
+        self._timer = None
+        now = self._loop.time()
+        if self._slots and now >= self._slots[0].deadline - self._timeout + self._login.connect_timeout:
+            self.close()
+            return
+        for slot in self._slots:
+            if slot.deadline > now:
+                break
+            self._overdue = True
+            slot.fail(timed_out(self._timeout))
+        self._watch()
+
+    def _watch(self) -> None:
+        """Set the timer on the next thing that can happen to the oldest slot: overdue, or given up."""
+        if self._timer is not None:
+            return
+        if self._slots:
+            oldest = self._slots[0].deadline
+            given_up = oldest - self._timeout + self._login.connect_timeout
+            self._timer = self._loop.call_at(oldest if oldest > self._loop.time() else given_up, self._expire)
+
+    def _end(self, reason: str) -> None:
+        if self.closed.done():
+            return
+        self.closed.set_result(None)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        error = UnavailableError(reason)
+        for slot in self._slots:
+            slot.fail(error)
+        _Slot(0.0, list(self._reads.values()), many=True).fail(error)
+        self._slots.clear()
+        self._reads.clear()

@@ -1,0 +1,23 @@
+"""The Lua scripts, one file each: what Redis decides in one step."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from functools import cache
+from importlib.resources import files
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """A script's text and its SHA-1, by which EVALSHA names it."""
+
+    text: str
+    sha: str
+
+
+@cache
+def script(name: str) -> Script:
+    """Return the script in ``<name>.lua``, read once."""
+    text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    return Script(text, hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest())

@@ -1,0 +1,9 @@
+-- Store a loaded value, only if nothing happened to the key since its lease was granted (compare-and-set).
+-- KEYS[1] entry; ARGV: 1 write id that must stand there (8 bytes); 2 the value entry; 3 lifetime, ms
+-- Returns 1 if stored. An invalidation, a newer write or an expired lease leaves another write id, or nothing: then 0.
+local entry = redis.call('GETRANGE', KEYS[1], 1, 8)
+if entry ~= ARGV[1] then
+  return 0
+end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1

@@ -1,0 +1,222 @@
+"""Cache: the same cache for threads (Flask, Django, scripts).
+
+L1 hits are answered in the calling thread, without a lock. Everything else crosses to one background event loop per
+process, where the reads of many threads travel together as those of many tasks do. Loaders are plain functions and run
+in a thread pool, so that the loop never waits for them.
+
+Fork-safe: loop and sockets belong to the process that opened them. A cache that was opened before a fork opens itself
+anew in the child when it is first used there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+import warnings
+import weakref
+from collections.abc import Callable, Coroutine, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, Self, TypeVar
+
+from cacheclient.cache import AsyncCache, Entry
+from cacheclient.codec import Codec
+from cacheclient.connect import environment, target_of
+from cacheclient.errors import ClosedError
+from cacheclient.missing import MISSING
+from cacheclient.options import CacheOptions
+from cacheclient.stats import Stats
+
+T = TypeVar("T")
+
+
+class _Runtime:
+    """One process's half of a cache: the background loop, the threads for loaders, and the AsyncCache living there."""
+
+    def __init__(self, build: Callable[[], AsyncCache], loaders: int) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.loaders = ThreadPoolExecutor(loaders, thread_name_prefix="cacheclient-loader")
+        self._thread = threading.Thread(target=self.loop.run_forever, name="cacheclient-loop", daemon=True)
+        self._thread.start()
+        self.cache = self.run(self._start(build))
+
+    @staticmethod
+    async def _start(build: Callable[[], AsyncCache]) -> AsyncCache:
+        cache = build()  # inside the loop: futures and events belong to it
+        await cache.start()
+        return cache
+
+    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """Run ``coroutine`` on the background loop and wait for it; an interrupt cancels it."""
+        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        try:
+            return future.result()
+        except BaseException:
+            future.cancel()
+            raise
+
+    def close(self) -> None:
+        self.run(self.cache.close())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+        self.loaders.shutdown(wait=False, cancel_futures=True)
+
+
+class Cache:
+    """A two-tier cache for threads. Open it with ``with``, or call ``start`` and ``close``.
+
+    Values that L1 returns are shared between callers: treat them as read-only. See AsyncCache for what each method
+    promises; the methods here block the calling thread.
+    """
+
+    def __init__(self, build: Callable[[], AsyncCache], options: CacheOptions | None = None) -> None:
+        """Prepare a cache around ``build``, which is called once in each process that uses it."""
+        self._build = build
+        self._loaders = (options or CacheOptions()).lock.max_unleased
+        self._runtime: _Runtime | None = None
+        self._inherited: _Runtime | None = None
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_url(
+        cls,
+        url: str,
+        *,
+        namespace: str,
+        version: int = 1,
+        type: Any = Any,  # noqa: A002  the word msgspec and the field use
+        codec: str | Codec = "msgpack",
+        options: CacheOptions | None = None,
+        username: str | None = None,
+        password: str | None = None,
+        password_file: str | Path | None = None,
+        sentinel_password_file: str | Path | None = None,
+    ) -> Self:
+        """Return a cache, not yet open; the parameters are those of ``AsyncCache.from_url``.
+
+        Raises:
+            ConfigurationError: if any of this cannot work.
+        """
+        target = target_of(url, username, password, password_file, sentinel_password_file)
+
+        def build() -> AsyncCache:
+            return AsyncCache(target, namespace=namespace, version=version, type=type, codec=codec, options=options)
+
+        return cls(build, options)
+
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: Any = Any) -> Self:  # noqa: A002
+        """Return the cache that the environment describes (``contract.Env``).
+
+        Raises:
+            ConfigurationError: if a variable is missing or cannot be used.
+        """
+        return cls.from_url(type=type, **environment(environ))
+
+    def start(self) -> None:
+        """Open the cache in this process; waits at most ``l2.connect_timeout`` for Redis, which may be away."""
+        with self._lock:
+            if self._runtime is not None:
+                raise ClosedError("the cache is open already")
+            self._runtime = _Runtime(self._build, self._loaders)
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forked(this()))
+
+    def close(self) -> None:
+        """Close what this process opened. Twice is fine."""
+        with self._lock:
+            runtime, self._runtime = self._runtime, None
+            self._inherited = None
+        if runtime is not None:
+            runtime.close()
+
+    def __enter__(self) -> Self:
+        self.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        self.close()
+
+    def __del__(self) -> None:
+        if getattr(self, "_runtime", None) is not None:
+            warnings.warn("a cacheclient.Cache was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """Return the value of ``key``, or ``default``."""
+        runtime = self._runtime
+        if runtime is not None:
+            value = runtime.cache.peek(key)
+            if value is not MISSING:
+                return value
+        runtime = self._here()
+        return runtime.run(runtime.cache.get(key, default))
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return the values of those ``keys`` that are cached."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.get_many(keys))
+
+    def get_or_load(self, key: str, load: Callable[[str], Any], *, ttl: float | None = None) -> Any:
+        """Return the value of ``key``; if no tier has it, call ``load(key)`` once in the fleet and keep it.
+
+        A thread cannot be stopped: a loader that passes its time limit goes on in the pool, but its result is thrown
+        away and the key is free for the next caller.
+
+        Raises:
+            LoadTimeoutError: if the loader took more than ``lock.load_timeout``.
+            CodecError: if the loaded value cannot be encoded.
+        """
+        runtime = self._runtime
+        if runtime is not None:
+            value = runtime.cache.peek(key)
+            if value is not MISSING:
+                return value
+        runtime = self._here()
+
+        async def loaded(wanted: str) -> Any:
+            return await asyncio.get_running_loop().run_in_executor(runtime.loaders, load, wanted)
+
+        return runtime.run(runtime.cache.get_or_load(key, loaded, ttl=ttl))
+
+    def get_entry(self, key: str) -> Entry | None:
+        """Return the value of ``key`` with its provenance, or None."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.get_entry(key))
+
+    def set(self, key: str, value: Any, *, ttl: float | None = None) -> bool:
+        """Store ``value``; return whether Redis acknowledged it."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.set(key, value, ttl=ttl))
+
+    def invalidate(self, key: str, *, durable: bool = False) -> bool:
+        """Make every tier of the fleet forget ``key``; return whether Redis acknowledged it."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.invalidate(key, durable=durable))
+
+    def stats(self) -> Stats:
+        """Return a snapshot of all counters."""
+        return self._here().cache.stats()
+
+    def _here(self) -> _Runtime:
+        """Return this process's runtime; after a fork open one."""
+        runtime = self._runtime
+        if runtime is not None:
+            return runtime
+        with self._lock:
+            if self._runtime is None:
+                if self._inherited is None:
+                    raise ClosedError("the cache is not open: use it inside `with`, or call start()")
+                self._runtime = _Runtime(self._build, self._loaders)
+            return self._runtime
+
+    def forget_parent(self) -> None:
+        """Called in a forked child: the parent's loop does not run here, and its sockets are not ours."""
+        self._lock = threading.Lock()  # another thread of the parent may have held it
+        self._inherited, self._runtime = self._runtime or self._inherited, None
+
+
+def _forked(cache: Cache | None) -> None:
+    if cache is not None:
+        cache.forget_parent()

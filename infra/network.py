@@ -1,0 +1,90 @@
+"""Who may talk to whom: deny everything, then allow exactly the paths that the set needs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import pulumi
+from pulumi_kubernetes.networking.v1 import NetworkPolicy
+
+from cacheclient.contract import APP_NAME, Component, Label, Port
+from infra import workloads
+
+if TYPE_CHECKING:
+    from pulumi_kubernetes.networking.v1 import (
+        NetworkPolicyIngressRuleArgsDict,
+        NetworkPolicyPeerArgsDict,
+        NetworkPolicyPortArgsDict,
+        NetworkPolicySpecArgsDict,
+    )
+
+    from infra.settings import Settings
+    from infra.workloads import Scope
+
+# The label that the API server puts on every namespace.
+NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
+DNS_PORT: Final = 53
+
+
+def own_pods(scope: Scope) -> dict[str, str]:
+    """Return the labels of every pod of this environment, and of no other environment."""
+    return {Label.PART_OF.value: APP_NAME, Label.INSTANCE.value: scope.instance}
+
+
+def deny_all(scope: Scope) -> NetworkPolicySpecArgsDict:
+    """Return the policy that closes every pod of the environment in both directions."""
+    return {"pod_selector": {"match_labels": own_pods(scope)}, "policy_types": ["Ingress", "Egress"]}
+
+
+def allow_dns(scope: Scope) -> NetworkPolicySpecArgsDict:
+    """Return the policy for name resolution, wherever it runs: a node-local resolver has no pod to select."""
+    ports: list[NetworkPolicyPortArgsDict] = [
+        {"port": DNS_PORT, "protocol": "UDP"},
+        {"port": DNS_PORT, "protocol": "TCP"},
+    ]
+    return {"pod_selector": {"match_labels": own_pods(scope)}, "policy_types": ["Egress"], "egress": [{"ports": ports}]}
+
+
+def allow_server(scope: Scope, component: Component, port: Port, settings: Settings) -> NetworkPolicySpecArgsDict:
+    """Return the policy of a set's pods: own pods and clients reach ``port``; they themselves reach both sets."""
+    peers: list[NetworkPolicyPeerArgsDict] = [{"pod_selector": {"match_labels": own_pods(scope)}}]
+    peers += [_namespace(name) for name in settings.network.client_namespaces]
+    ingress: list[NetworkPolicyIngressRuleArgsDict] = [{"from_": peers, "ports": [_tcp(port)]}]
+    if settings.monitoring.enabled:
+        ingress.append({"from_": [_namespace(settings.monitoring.namespace)], "ports": [_tcp(Port.EXPORTER)]})
+    return {
+        "pod_selector": workloads.match(scope, component),
+        "policy_types": ["Ingress", "Egress"],
+        "ingress": ingress,
+        "egress": [
+            {
+                "to": [{"pod_selector": {"match_labels": own_pods(scope)}}],
+                "ports": [_tcp(Port.REDIS), _tcp(Port.SENTINEL)],
+            }
+        ],
+    }
+
+
+def _namespace(name: str) -> NetworkPolicyPeerArgsDict:
+    return {"namespace_selector": {"match_labels": {NAMESPACE_LABEL: name}}}
+
+
+def _tcp(port: Port) -> NetworkPolicyPortArgsDict:
+    return {"port": port.value, "protocol": "TCP"}
+
+
+class Policies(pulumi.ComponentResource):
+    """The network policies of one environment."""
+
+    def __init__(self, name: str, scope: Scope, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
+        super().__init__("cachestack:network:Policies", name, None, opts)
+        specs = {
+            "deny-all": (Component.REDIS, deny_all(scope)),
+            "allow-dns": (Component.REDIS, allow_dns(scope)),
+            "redis": (Component.REDIS, allow_server(scope, Component.REDIS, Port.REDIS, settings)),
+            "sentinel": (Component.SENTINEL, allow_server(scope, Component.SENTINEL, Port.SENTINEL, settings)),
+        }
+        for policy, (component, spec) in specs.items():
+            labelled = workloads.metadata(scope, component, f"cache-{policy}")
+            NetworkPolicy(policy, metadata=labelled, spec=spec, opts=pulumi.ResourceOptions(parent=self))
+        self.register_outputs({})

@@ -1,0 +1,109 @@
+"""The Pulumi program: configuration in, one environment out.
+
+The configuration is read here, once, and becomes frozen settings before the first resource is registered; components
+take settings and never read configuration. No resource is declared inside an ``apply``, so a preview shows them all.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, get_args
+
+import msgspec
+import pulumi
+from pulumi.runtime.config import CONFIG, get_config_env
+from pulumi_kubernetes import Provider
+from pulumi_kubernetes.core.v1 import Namespace
+
+from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Label, Port, RedisUser, set_name
+from infra import stack_files, strict
+from infra.monitoring import Monitoring
+from infra.network import Policies
+from infra.redis_ha import RedisHA
+from infra.redis_pods import scope_of
+from infra.settings import Flag, Settings, parse
+from infra.topology import sentinel_hosts
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_POD_SECURITY: Final = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
+
+
+def deploy() -> None:
+    """Declare the environment of the current stack.
+
+    Raises:
+        pulumi.RunError: if the configuration is unusable, with every fault in it; nothing has been registered then.
+    """
+    stack = pulumi.get_stack()
+    try:
+        settings = parse(stack, decode(stack_files.own_keys(_configuration(), source=f"stack {stack}")))
+    except ValueError as error:
+        raise pulumi.RunError(str(error)) from error
+    scope = scope_of(stack, settings)
+    # Explicit, so that no ambient kubeconfig decides where this lands. A Secret changes in place: its name is fixed,
+    # because applications refer to it.
+    provider = Provider(
+        "cluster",
+        context=settings.context,
+        namespace=settings.namespace,
+        cluster_identifier=settings.context,
+        enable_secret_mutable=True,
+    )
+    needed = [_namespace(settings, provider)] if settings.manage_namespace else []
+    opts = pulumi.ResourceOptions(providers=[provider], depends_on=needed)
+    ha = RedisHA("redis-ha", stack, settings, opts=opts)
+    if settings.network.policies:
+        Policies("policies", scope, settings, opts=opts)
+    if settings.monitoring.enabled:
+        Monitoring("monitoring", scope, settings.monitoring, opts=opts)
+    for name, value in exports(stack, settings, ha.sentinel_address).items():
+        pulumi.export(name, value)
+
+
+def decode(texts: Mapping[str, Any]) -> dict[str, Any]:
+    """Return configuration values as the stack file holds them; the engine hands all of them over as texts.
+
+    A text that cannot be decoded stays as it is: the settings refuse it with its path.
+    """
+    kinds = {field.encode_name: field.type for field in msgspec.structs.fields(Settings)}
+    return {key: _decoded(value, kinds.get(key)) for key, value in texts.items()}
+
+
+def _decoded(value: object, kind: object) -> object:
+    structured = strict.group_type(kind) is not None or kind == Flag or bool in get_args(kind)
+    if not isinstance(value, str) or not structured:
+        return value
+    try:
+        return json.loads(value)
+    except json.JSONDecodeError:
+        return value
+
+
+def exports(stack: str, settings: Settings, sentinel_address: str) -> dict[str, Any]:
+    """Return what applications need to connect: names and addresses, never a password."""
+    return {
+        "setName": set_name(stack),
+        "namespace": settings.namespace,
+        "sentinelAddress": sentinel_address,
+        "sentinelAddresses": [f"{host}:{Port.SENTINEL.value}" for host in sentinel_hosts(settings)],
+        "redisPort": Port.REDIS.value,
+        "secretName": settings.secret_name,
+        "username": RedisUser.APP.value,
+        "passwordKey": RedisUser.APP.value,
+        "dashboardUids": dict(DASHBOARD_UIDS),
+    }
+
+
+def _configuration() -> dict[str, Any]:
+    # pulumi.Config can look a key up but not list the keys, and an unknown key must be refused.
+    return CONFIG.get() or get_config_env()
+
+
+def _namespace(settings: Settings, provider: Provider) -> Namespace:
+    return Namespace(
+        "namespace",
+        metadata={"name": settings.namespace, "labels": {Label.PART_OF.value: APP_NAME, **_POD_SECURITY}},
+        opts=pulumi.ResourceOptions(provider=provider, protect=settings.protect),
+    )

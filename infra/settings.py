@@ -1,0 +1,216 @@
+"""Everything a stack file may say, as frozen typed values; anything else is refused before a resource is registered.
+
+Each field's type carries its range and, in words, what is allowed. Rules between fields: ``infra.settings_rules``.
+Names in files are camelCase (as in Kubernetes), in Python snake_case. Sizes are Kubernetes quantities, times seconds.
+This module imports no Pulumi, so that the local environment and the tests can use it at no cost.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Final, Literal
+
+import msgspec
+from msgspec import Meta
+
+from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, set_name
+from infra import settings_rules, strict
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Flag = Annotated[bool, Meta(description="true or false")]
+Text = Annotated[str, Meta(min_length=1, description="a text of at least one character")]
+Name = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?$",
+        description="a Kubernetes name: up to 63 lower-case letters, digits and hyphens, no hyphen at either end",
+    ),
+]
+OptionalName = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z0-9]([-a-z0-9.]{0,251}[a-z0-9])?)?$",
+        description="a Kubernetes name, or empty for the cluster's default",
+    ),
+]
+Names = Annotated[tuple[Name, ...], Meta(description="a list of Kubernetes names")]
+Labels = Annotated[dict[str, str], Meta(description="a map from label names to texts")]
+Size = Annotated[
+    str,
+    Meta(
+        pattern=r"^[1-9][0-9]{0,5}(Ki|Mi|Gi|Ti)$",
+        description="a whole number followed by Ki, Mi, Gi or Ti, such as 512Mi",
+    ),
+]
+Cpu = Annotated[
+    str,
+    Meta(
+        pattern=r"^[1-9][0-9]{0,5}m?$",
+        description='CPU cores as a text: thousandths such as 500m, or whole cores such as "2"',
+    ),
+]
+Image = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z0-9][a-z0-9._/:-]*:(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?$",
+        description="an image with a fixed tag (not latest), such as redis:7.2.7, better with its @sha256: digest",
+    ),
+]
+Seconds = Annotated[int, Meta(ge=1, le=3600, description="whole seconds, 1 to 3600")]
+Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}s$", description="1s to 999s, such as 15s")]
+RedisCount = Annotated[int, Meta(ge=2, le=9, description="a whole number, 2 to 9")]
+SentinelCount = Annotated[int, Meta(ge=3, le=9, description="a whole number, 3 to 9")]
+Clients = Annotated[int, Meta(ge=32, le=60000, description="a whole number, 32 to 60000")]
+UpToNine = Annotated[int, Meta(ge=0, le=9, description="a whole number, 0 to 9")]
+SavePoints = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5} [1-9][0-9]{0,8}$")], ...],
+    Meta(description='a list of "SECONDS CHANGES" pairs, such as ["60 1000"]; [] for no snapshots'),
+]
+KeyPatterns = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[!-?A-~]+$")], ...],
+    Meta(min_length=1, description='a list of key patterns without spaces or @, such as ["profiles:*"]'),
+]
+Spread = Annotated[Literal["hard", "soft"], Meta(description="hard or soft")]
+Password = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,512}$", description="16 or more of A-Z a-z 0-9 _ -")]
+
+
+class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
+    """A group of keys in the stack file."""
+
+
+class Container(Group, frozen=True, kw_only=True):
+    """Image and resources of a container. ``memory`` is both request and limit.
+
+    Borrowed memory would make the pod the first that the kernel kills when its node runs short.
+    """
+
+    image: Image
+    cpu_request: Cpu
+    cpu_limit: Cpu
+    memory: Size
+
+
+class Redis(Container, frozen=True, kw_only=True):
+    """The Redis set. Its data limit, maxmemory, is a share of ``memory`` (``infra.redis_conf.maxmemory_bytes``)."""
+
+    image: Image = "redis:7.2.7-bookworm"
+    cpu_request: Cpu = "500m"
+    cpu_limit: Cpu = "1"
+    memory: Size = "2Gi"
+    replicas: RedisCount = 3
+    storage: Size = "10Gi"
+    save: SavePoints = ("60 1000",)
+    repl_backlog: Size = "64Mi"
+    max_clients: Clients = 2000
+    min_replicas_to_write: UpToNine = 1
+    min_replicas_max_lag_seconds: Seconds = 2
+    key_patterns: KeyPatterns = ("*",)
+
+
+class Sentinel(Container, frozen=True, kw_only=True):
+    """The Sentinel set. Its times decide how long a lost master is noticed and replaced."""
+
+    image: Image = "redis:7.2.7-bookworm"
+    cpu_request: Cpu = "50m"
+    cpu_limit: Cpu = "200m"
+    memory: Size = "64Mi"
+    replicas: SentinelCount = 3
+    storage: Size = "1Gi"
+    quorum: UpToNine = 2
+    down_after_seconds: Seconds = 30
+    failover_timeout_seconds: Seconds = 180
+    parallel_syncs: UpToNine = 1
+
+
+class Exporter(Container, frozen=True, kw_only=True):
+    """The redis_exporter sidecar of every Redis and Sentinel pod."""
+
+    image: Image = "oliver006/redis_exporter:v1.80.2"
+    cpu_request: Cpu = "10m"
+    cpu_limit: Cpu = "100m"
+    memory: Size = "64Mi"
+
+
+class Monitoring(Group, frozen=True, kw_only=True):
+    """What Prometheus needs. ``labels`` are those by which the cluster's Prometheus selects ServiceMonitors."""
+
+    enabled: Flag = False
+    namespace: Name = "monitoring"
+    scrape_interval: Interval = "15s"
+    labels: Labels = {}
+
+
+class Network(Group, frozen=True, kw_only=True):
+    """Who may connect: our own pods, and every pod of the ``client_namespaces``."""
+
+    policies: Flag = True
+    client_namespaces: Names = ()
+
+
+class Passwords(Group, frozen=True, kw_only=True):
+    """One password per Redis user, and that of the Sentinels. Never shown."""
+
+    app: Password
+    repl: Password
+    sentinel: Password
+    exporter: Password
+    ops: Password
+    sentinel_auth: Password = msgspec.field(name=SENTINEL_AUTH_FILE)
+
+    def __repr__(self) -> str:
+        return "Passwords(***)"
+
+    def of(self, user: RedisUser) -> str:
+        """Return the password of a Redis user."""
+        return str(getattr(self, user.value))
+
+
+class Settings(Group, frozen=True, kw_only=True):
+    """One environment. The defaults of the single values are in Pulumi.yaml, those of the groups' values here."""
+
+    context: Text
+    namespace: Name
+    manage_namespace: Flag
+    protect: Flag
+    spread: Spread
+    storage_class: OptionalName
+    secret_name: Name
+    redis: Redis
+    sentinel: Sentinel
+    exporter: Exporter
+    monitoring: Monitoring
+    network: Network
+    passwords: Passwords | None = None
+
+
+SECRET_PATHS: Final = ("passwords",)
+
+
+class SettingsError(ValueError):
+    """The settings of a stack are unusable; ``faults`` has one line per fault."""
+
+    def __init__(self, stack: str, faults: list[str]) -> None:
+        self.faults = tuple(faults)
+        super().__init__(
+            "\n".join([f"stack {stack}: {len(faults)} fault(s) in its settings", *(f"  {f}" for f in faults)])
+        )
+
+
+def parse(stack: str, raw: Mapping[str, object]) -> Settings:
+    """Return the settings of a stack from plain values, defaults of Pulumi.yaml included.
+
+    Raises:
+        SettingsError: with every fault found: unknown keys, values out of range, and values that contradict each other.
+    """
+    faults: list[str] = []
+    try:
+        set_name(stack)
+    except ValueError as error:
+        faults.append(str(error))
+    settings = strict.build(Settings, raw, faults, hidden=SECRET_PATHS)
+    if settings is not None:
+        faults.extend(settings_rules.contradictions(settings))
+    if settings is None or faults:
+        raise SettingsError(stack, faults)
+    return settings

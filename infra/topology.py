@@ -1,0 +1,35 @@
+"""Names and addresses of a set's pods in the cluster: pure functions of the settings.
+
+Each pod has a Service of its own name. Those names are what Redis and Sentinel announce, because they resolve as long
+as the Service exists, also while the pod is away; the names behind a headless Service do not, and a Sentinel that
+cannot resolve a name may go into TILT. They carry the namespace, so that clients in other namespaces resolve them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cacheclient.contract import Component
+
+if TYPE_CHECKING:
+    from infra.settings import Settings
+
+
+def pod_names(component: Component, replicas: int) -> tuple[str, ...]:
+    """Return the names a StatefulSet gives its pods: ``redis-0``, ``redis-1``, ..."""
+    return tuple(f"{component}-{ordinal}" for ordinal in range(replicas))
+
+
+def host(pod: str, namespace: str) -> str:
+    """Return the address of a pod's own Service, resolvable in every namespace of the cluster."""
+    return f"{pod}.{namespace}.svc"
+
+
+def redis_hosts(settings: Settings) -> tuple[str, ...]:
+    """Return the addresses of the Redis pods, by ordinal."""
+    return tuple(host(pod, settings.namespace) for pod in pod_names(Component.REDIS, settings.redis.replicas))
+
+
+def sentinel_hosts(settings: Settings) -> tuple[str, ...]:
+    """Return the addresses of the Sentinel pods, by ordinal."""
+    return tuple(host(pod, settings.namespace) for pod in pod_names(Component.SENTINEL, settings.sentinel.replicas))

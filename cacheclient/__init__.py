@@ -23,6 +23,21 @@ from cacheclient.stats import Stats
 from cacheclient.sync import Cache
 
 __all__ = [
-    "MISSING", "TTL", "AsyncCache", "Cache", "CacheError", "CacheOptions", "ClosedError", "CodecError",
-    "ConfigurationError", "Entry", "L1Options", "L2Options", "LoadTimeoutError", "LockOptions", "Stats", "SyncOptions", "UnavailableError",
-]  # fmt: skip
+    "MISSING",
+    "TTL",
+    "AsyncCache",
+    "Cache",
+    "CacheError",
+    "CacheOptions",
+    "ClosedError",
+    "CodecError",
+    "ConfigurationError",
+    "Entry",
+    "L1Options",
+    "L2Options",
+    "LoadTimeoutError",
+    "LockOptions",
+    "Stats",
+    "SyncOptions",
+    "UnavailableError",
+]

@@ -14,7 +14,7 @@ __all__ = ["Codec", "JsonCodec", "MsgpackCodec", "RawCodec", "for_name"]
 class Codec(Protocol):
     """Turns values into bytes and back.
 
-    ``id`` is stored with the entry; an entry of another codec is a miss. 1-15 are cachestack's, 16-255 the application's.
+    ``id`` is stored with each entry; another codec's entry is a miss. 1-15 are cachestack's, 16-255 the application's.
     """
 
     @property

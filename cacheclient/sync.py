@@ -24,6 +24,7 @@ from cacheclient.cache import AsyncCache, Entry
 from cacheclient.codec import Codec
 from cacheclient.connect import environment, target_of
 from cacheclient.errors import ClosedError
+from cacheclient.keys import KeySpace
 from cacheclient.missing import MISSING
 from cacheclient.options import CacheOptions
 from cacheclient.stats import Stats
@@ -194,6 +195,11 @@ class Cache:
         """Make every tier of the fleet forget ``key``; return whether Redis acknowledged it."""
         runtime = self._here()
         return runtime.run(runtime.cache.invalidate(key, durable=durable))
+
+    @property
+    def space(self) -> KeySpace:
+        """The namespace and version."""
+        return self._here().cache.space
 
     def stats(self) -> Stats:
         """Return a snapshot of all counters."""

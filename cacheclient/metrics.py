@@ -1,0 +1,176 @@
+"""Prometheus: one collector that reads the plain counters when it is scraped, so traffic pays nothing for metrics.
+
+Every label set exists from the first scrape, at zero: a series that is born with its first event hides that event
+from ``increase()``. One process is one set of series; run one worker per pod and scale by replicas, because L1 belongs
+to the process and Prometheus' multi-process mode has no custom collectors.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from importlib.metadata import version
+from typing import Final, Protocol
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily
+from prometheus_client.core import Metric as Family
+from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
+from prometheus_client.utils import floatToGoString
+
+from cacheclient import contract
+from cacheclient.contract import ErrorType, Metric, Tier
+from cacheclient.keys import KeySpace
+from cacheclient.stats import Histogram, Stats
+
+__all__ = ["CacheCollector", "register"]
+
+_WINDOW: Final = 60.0  # seconds that cache_hit_rate looks back
+_TIERS: Final = (Tier.L1, Tier.L2, Tier.L3)
+_CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
+    "evictions": ("capacity", "replaced"),
+    "coalesced": ("process",),
+    "leases": ("granted", "wait", "value"),
+    "invalidations": ("local", "remote"),
+}
+
+Sample = tuple[tuple[str, ...], float]
+
+
+class Observed(Protocol):
+    """What the collector reads: a Cache or an AsyncCache."""
+
+    @property
+    def space(self) -> KeySpace:
+        """Its namespace and version."""
+
+    def stats(self) -> Stats:
+        """Return its counters."""
+
+
+class CacheCollector(Collector):
+    """Exports the counters of some caches. Register it once per process."""
+
+    def __init__(self, caches: Iterable[Observed]) -> None:
+        self._caches = list(caches)
+        self._windows = [_HitRates() for _ in self._caches]
+
+    def describe(self) -> list[Family]:
+        """Return nothing: registering must not collect."""
+        return []
+
+    def collect(self) -> Iterator[Family]:
+        """Yield every family of ``contract.METRICS`` that comes from a cache."""
+        now = time.monotonic()
+        observed = [(cache.space.namespace, cache.stats()) for cache in self._caches]
+        for metric in (contract.HITS, contract.MISSES, contract.SIZE_BYTES, contract.CAPACITY_BYTES, contract.ENTRIES,
+                       contract.MEMORY_PRESSURE, contract.EVICTIONS, contract.ERRORS, contract.LOADER_CALLS,
+                       contract.COALESCED, contract.LEASES, contract.INVALIDATIONS, contract.CONNECTION_ERRORS,
+                       contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS,
+                       contract.CIRCUIT_STATE):  # fmt: skip
+            yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
+        for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
+                       contract.LOADER_SECONDS, contract.FAILOVER_SECONDS):  # fmt: skip
+            yield _histogram(metric, observed)
+        rates = [
+            ((name, tier), rate)
+            for (name, stats), window in zip(observed, self._windows, strict=True)
+            for tier, rate in window.rates(now, stats)
+        ]
+        yield _scalar(contract.HIT_RATE, rates)
+        versions = [((c.space.namespace, str(c.space.version)), float(c.space.version)) for c in self._caches]
+        yield _scalar(contract.NAMESPACE_VERSION, versions)
+        yield _scalar(contract.BUILD_INFO, [((version("cachestack"),), 1.0)])
+
+
+def register(*caches: Observed, registry: CollectorRegistry = REGISTRY) -> CacheCollector:
+    """Export the counters of ``caches`` through ``registry`` and return the collector (to unregister it)."""
+    collector = CacheCollector(caches)
+    registry.register(collector)
+    return collector
+
+
+class _HitRates:
+    """The hit rates of one cache over the last minute, from the snapshots that earlier scrapes left."""
+
+    def __init__(self) -> None:
+        self._past: deque[tuple[float, dict[str, tuple[int, int]]]] = deque()
+
+    def rates(self, now: float, stats: Stats) -> list[tuple[str, float]]:
+        """Return (tier, ratio) of the tiers that had lookups; none rather than 0 for an idle tier."""
+        counts = {
+            Tier.L1.value: (stats.l1.hits, stats.l1.lookups),
+            Tier.L2.value: (stats.l2.hits, stats.l2.lookups),
+            Tier.ALL.value: (stats.lookups - stats.l2.misses, stats.lookups),
+        }
+        self._past.append((now, counts))
+        while len(self._past) > 1 and self._past[1][0] <= now - _WINDOW:
+            self._past.popleft()
+        then = self._past[0][1] if len(self._past) > 1 else dict.fromkeys(counts, (0, 0))
+        grown = {tier: (hits - then[tier][0], lookups - then[tier][1]) for tier, (hits, lookups) in counts.items()}
+        return [(tier, hits / lookups) for tier, (hits, lookups) in grown.items() if lookups]
+
+
+def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
+    """Return the label values and value of every series that ``metric`` has for one cache."""
+    tiers = [(tier, stats.tier(tier)) for tier in _TIERS]
+    l1 = stats.l1
+    cells: dict[str, list[Sample]] = {
+        contract.HITS.name: [((name, t), s.hits) for t, s in tiers],
+        contract.MISSES.name: [((name, t), s.misses) for t, s in tiers[:2]],
+        contract.SIZE_BYTES.name: [((name, Tier.L1), l1.size_bytes)],
+        contract.CAPACITY_BYTES.name: [((name, Tier.L1), l1.capacity_bytes)],
+        contract.ENTRIES.name: [((name, Tier.L1), l1.entries)],
+        contract.MEMORY_PRESSURE.name: [((name, Tier.L1), l1.size_bytes / max(1, l1.capacity_bytes))],
+        contract.EVICTIONS.name: [((name, Tier.L1, r), l1.evictions[r]) for r in _CLOSED["evictions"]],
+        contract.ERRORS.name: [
+            ((name, t, e), stats.errors[f"{t}/{e}"]) for t in (Tier.L2, Tier.L3) for e in _errors_of(t)
+        ],
+        contract.LOADER_CALLS.name: [((name, "ok"), stats.l3.hits), ((name, "failed"), stats.l3.misses)],
+        contract.COALESCED.name: [((name, s), stats.coalesced[s]) for s in _CLOSED["coalesced"]],
+        contract.LEASES.name: [((name, o), stats.leases[o]) for o in _CLOSED["leases"]],
+        contract.INVALIDATIONS.name: [((name, "key", o), stats.invalidations[o]) for o in _CLOSED["invalidations"]],
+        contract.CONNECTION_ERRORS.name: [((name,), stats.connection_errors)],
+        contract.FAILOVER_EVENTS.name: [((name,), stats.failovers)],
+        contract.LISTENER_CONNECTED.name: [((name,), float(stats.listener_connected))],
+        contract.LISTENER_GAPS.name: [((name,), stats.gaps)],
+        contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
+    }
+    return cells[metric.name]
+
+
+def _errors_of(tier: Tier) -> Iterable[ErrorType]:
+    return (ErrorType.LOADER,) if tier is Tier.L3 else (e for e in ErrorType if e is not ErrorType.LOADER)
+
+
+def _scalar(metric: Metric, samples: Iterable[Sample]) -> Family:
+    family: CounterMetricFamily | GaugeMetricFamily
+    if metric.kind == "counter":
+        family = CounterMetricFamily(metric.name.removesuffix("_total"), metric.help, labels=metric.labels)
+    else:
+        family = GaugeMetricFamily(metric.name, metric.help, labels=metric.labels)
+    for labels, value in samples:
+        family.add_metric(labels, value)
+    return family
+
+
+def _histogram(metric: Metric, observed: Iterable[tuple[str, Stats]]) -> Family:
+    family = HistogramMetricFamily(metric.name, metric.help, labels=metric.labels)
+    scale = 1000 if metric.unit == "milliseconds" else 1
+    edges = [*map(floatToGoString, metric.buckets), "+Inf"]
+    for name, stats in observed:
+        for labels, histogram in _histograms_of(metric, name, stats):
+            running, buckets = 0, []
+            for edge, count in zip(edges, histogram.counts, strict=True):
+                running += count
+                buckets.append((edge, running))
+            family.add_metric(labels, buckets, histogram.total * scale)
+    return family
+
+
+def _histograms_of(metric: Metric, name: str, stats: Stats) -> list[tuple[tuple[str, ...], Histogram]]:
+    if metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS):
+        return [((name, tier), stats.latency(tier)) for tier in (*_TIERS, Tier.ALL)]
+    if metric in (contract.WRITE_SECONDS, contract.WRITE_MS):
+        return [((name, Tier.L2), stats.l2.write)]
+    return [((name,), stats.outage if metric is contract.FAILOVER_SECONDS else stats.l3.lookup)]

@@ -38,3 +38,63 @@ setup: $(VENV)/.dev ## install the development tools into .venv
 lock: ## pin every dependency anew (needs uv)
 	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --group dev --group bench --no-header --no-annotate --upgrade -q pyproject.toml -o requirements/dev.lock
 	uv pip compile --universal --python-version 3.11 --generate-hashes --extra api --extra cli --group local -c requirements/dev.lock --no-header --no-annotate --upgrade -q pyproject.toml -o requirements/up.lock
+
+.PHONY: up
+up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_AFTER=seconds
+	@if $(BIN)/python -m infra.local status >/dev/null 2>&1; then \
+	  $(BIN)/python -m infra.local up && echo "'make show' runs the traffic again, 'make down' ends it."; \
+	else \
+	  $(BIN)/python -m infra.local up --down-after $(or $(DOWN_AFTER),5) && $(MAKE) show; \
+	fi
+
+.PHONY: show
+show: $(VENV)/.up ## run the traffic and the failures against the running cache: TRACE=file
+	@$(BIN)/python -m examples.fingerprint $(if $(TRACE),--trace '$(TRACE)')
+
+.PHONY: down
+down: $(VENV)/.up ## stop the local cache and remove its files
+	@$(BIN)/python -m infra.local down
+
+.PHONY: status
+status: $(VENV)/.up ## what runs locally, and who is master
+	@$(BIN)/python -m infra.local status
+
+.PHONY: logs
+logs: $(VENV)/.up ## logs of the local processes: NAME=redis-0
+	@$(BIN)/python -m infra.local logs $(NAME)
+
+.PHONY: render
+render: $(VENV)/.dev ## write a stack's manifests for kubectl, without the Pulumi CLI: STACK=dev
+	@$(BIN)/python -m infra.render $(STACK)
+
+.PHONY: lint
+lint: $(VENV)/.dev ## style, types, import rules, shell scripts
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports
+	@$(BIN)/shellcheck infra/files/*.sh .ci/run
+
+.PHONY: format
+format: $(VENV)/.dev ## put the code into the one format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
+
+.PHONY: test
+test: $(VENV)/.dev ## all tests that need no cluster, with real Redis
+	@for tool in redis-server promtool; do command -v $$tool >/dev/null || \
+	  echo "$$tool is not installed: some tests are skipped. Debian, Ubuntu: apt-get install redis-server redis-tools prometheus"; done
+	@$(BIN)/pytest -m 'not cluster and not slow' $(ARGS)
+
+.PHONY: test-ha
+test-ha: $(VENV)/.dev ## the failure tests with real time-outs (minutes)
+	@$(BIN)/pytest -m slow tests/ha $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(VENV)/.dev ## the dev stack on the cluster that KUBECONFIG names
+	@$(BIN)/pytest -m cluster tests/e2e $(ARGS)
+
+.PHONY: clean
+clean: ## remove the virtual environment and what was rendered
+	@[ ! -d .local ] || $(MAKE) down
+	@rm -rf $(VENV) rendered

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import shutil
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
@@ -51,11 +52,14 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State
         sentinel_port=chosen.sentinel,
         processes=table,
     )
+    with_api = api_is_installed()
     try:
-        for planned in _with_others(places, binaries, chosen, state, say):
-            state = state.with_process(launch(places, planned))
-            places.write(state)
-        _await_ready(places, state)
+        for planned in (*table.values(), *_watchers(places, binaries, chosen, state, say, with_api=with_api)):
+            state = _start(places, state, planned)
+        _await_nodes(places, state)
+        if with_api:
+            state = _start(places, state, programs.api(places, state, chosen.api))
+        _await_listening(places, state)
     except BaseException:
         process.end([p.identity for p in state.processes.values() if p.running], grace=DOWN_GRACE)
         places.state.unlink(missing_ok=True)
@@ -63,12 +67,22 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State
     return state
 
 
-def _with_others(places: Places, binaries: Binaries, chosen: Ports, state: State, say: Say) -> Iterator[Process]:
-    """The nodes, and what watches them as far as it is installed."""
-    yield from state.processes.values()
-    with_api = importlib.util.find_spec(programs.API_MODULE) is not None
-    if with_api:
-        yield programs.api(places, state, chosen.api)
+def api_is_installed() -> bool:
+    """Say whether the cache API and its server can be imported."""
+    return all(importlib.util.find_spec(module) for module in (programs.API_MODULE, "fastapi", "uvicorn"))
+
+
+def _start(places: Places, state: State, planned: Process) -> State:
+    """Start a process and record it at once: whatever happens next, ``down`` finds it."""
+    state = state.with_process(launch(places, planned))
+    places.write(state)
+    return state
+
+
+def _watchers(
+    places: Places, binaries: Binaries, chosen: Ports, state: State, say: Say, *, with_api: bool
+) -> Iterator[Process]:
+    """What watches the nodes, as far as it is installed."""
     if binaries.exporter is None:
         say(f"redis_exporter is not installed, so there are no Redis metrics. {HOW_TO_GET['redis_exporter']}")
     else:
@@ -87,7 +101,7 @@ def _with_others(places: Places, binaries: Binaries, chosen: Ports, state: State
 def _write_files(places: Places, binaries: Binaries, down_after: float) -> None:
     for place in (places.root, places.secrets, places.conf, places.data, places.run, places.logs, places.bin):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in (*RedisUser, SENTINEL_AUTH_FILE):
+    for name in (*RedisUser, SENTINEL_AUTH_FILE, programs.ADMIN_TOKEN):
         _write_secret(places.secrets / name, secrets.token_urlsafe(24))
     redis = programs.redis_settings()
     (places.conf / REDIS_CONF).write_text(redis_conf(redis), encoding="utf-8")
@@ -118,7 +132,7 @@ def _write_exporter_passwords(places: Places, state: State) -> None:
         path.write_text(scrape.exporter_passwords(nodes, user=user, password=password), encoding="utf-8")
 
 
-def _await_ready(places: Places, state: State) -> None:
+def _await_nodes(places: Places, state: State) -> None:
     """Wait until every node's own probe is content and every Sentinel knows the whole set."""
     sentinels = state.of_kind("sentinel")
     waiting = {p.name: p for p in [*state.of_kind("redis"), *sentinels]}
@@ -139,6 +153,27 @@ def _await_ready(places: Places, state: State) -> None:
         raise LocalError(f"the Sentinels did not find the whole set within {READY:g} s; see 'make logs'")
     for sentinel in sentinels:
         ask(places, sentinel, "SENTINEL", "DEBUG", "info-period", SENTINEL_INFO_PERIOD)
+
+
+def _await_listening(places: Places, state: State) -> None:
+    """Wait until every other process accepts connections."""
+    others = [p for p in state.processes.values() if p.kind not in {"redis", "sentinel"}]
+
+    def all_listen() -> bool:
+        _raise_if_dead(places, state)
+        return all(_listens(p) for p in others)
+
+    if not process.wait_until(all_listen, READY, poll=0.1):
+        silent = ", ".join(p.name for p in others if not _listens(p))
+        raise LocalError(f"no answer within {READY:g} s from {silent}; see 'make logs'")
+
+
+def _listens(found: Process) -> bool:
+    try:
+        socket.create_connection((found.address, found.port), timeout=1).close()
+    except OSError:
+        return False
+    return True
 
 
 def _knows_all(places: Places, sentinel: Process, state: State) -> bool:

@@ -10,15 +10,17 @@ from typing import Final, NamedTuple
 
 TAIL_BYTES: Final = 64 * 1024
 
-# "12345:M 23 Nov 2026 12:11:37.123 * text" (Redis, Sentinel) and "2026-11-23T12:11:37Z script node: text" (scripts)
+# A line of Redis or Sentinel starts with pid:role and a date (in UTC, as the processes are started); one of a script
+# with an ISO date, the script and the node.
 _SERVER_LINE: Final = re.compile(r"\d+:[A-Z] (\d+ \w+ \d{4} \d\d:\d\d:\d\d\.\d{3}) \S (.*)")
 _SCRIPT_LINE: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ) (\S+) \S+: (.*)")
 
 # What Sentinel publishes about nodes, and what a node logs when its role changes.
 _NOTABLE: Final = re.compile(
     r"[+-](sdown|odown|switch-master|try-failover|elected-leader|selected-slave|failover-\S+|role-change|reboot|tilt|"
-    r"slave|sentinel|monitor|convert-to-slave|slave-reconf-done) |MASTER MODE enabled|MASTER <-> REPLICA sync: Finished|"
-    r"Connection with master lost|Received SIG|bye bye|[Pp]artial resync|Full resync|Can't save|Error|FATAL"
+    r"slave|sentinel|monitor|convert-to-slave|slave-reconf-done) |(MASTER|PRIMARY) MODE enabled|"
+    r"(MASTER|PRIMARY) <-> REPLICA sync: Finished|Connection with (master|primary) lost|Received SIG|bye bye|"
+    r"[Pp]artial resync|Full resync|Can't save|Error|FATAL"
 )
 
 
@@ -64,7 +66,7 @@ def parse(process: str, line: str) -> Event | None:
     if server is None or not _NOTABLE.search(server[2]):
         return None
     time = datetime.strptime(server[1], "%d %b %Y %H:%M:%S.%f").replace(tzinfo=UTC)
-    return Event(time, process, server[2])
+    return Event(time, process, server[2].partition(" (user request from")[0])
 
 
 def events(logs: Iterable[tuple[str, Path]]) -> list[Event]:

@@ -70,7 +70,7 @@ def send(identity: Identity, signal_number: signal.Signals) -> bool:
 
 
 def end(identities: Iterable[Identity], *, grace: float) -> None:
-    """End the processes: SIGTERM to all, SIGKILL to those still there after ``grace`` seconds; wait until all are gone."""
+    """SIGTERM to all, SIGKILL to those still there after ``grace`` seconds; wait until all are gone."""
     left = list(identities)
     for identity in left:
         send(identity, signal.SIGTERM)

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Final
 
 from cacheclient.contract import (
-    APP_NAME,
     REDIS_CONF,
     SENTINEL_AUTH_FILE,
     SENTINEL_CONF,
@@ -30,9 +29,11 @@ REDIS_NODES: Final = {f"redis-{n}": f"127.0.0.1{n + 1}" for n in range(3)}
 SENTINEL_NODES: Final = {f"sentinel-{n}": f"127.0.0.2{n + 1}" for n in range(3)}
 
 API_MODULE: Final = "cacheclient.api"
+API_NAMESPACE: Final = "fingerprint"  # that of the example service, so that the API can invalidate its entries
+ADMIN_TOKEN: Final = "admin-token"  # noqa: S105  the name of a file
 
 # Real processes on one machine answer at once, so less patience is needed than in a cluster where names appear late.
-BUDGETS: Final = {ScriptBudget.SILENCE: "1", ScriptBudget.POLL: "0.1", ScriptBudget.MASTER: "60"}
+BUDGETS: Final[dict[str, str]] = {ScriptBudget.SILENCE: "1", ScriptBudget.POLL: "0.1", ScriptBudget.MASTER: "60"}
 
 _SCRIPTS = Path(__file__).parent.parent / "files"
 
@@ -68,7 +69,7 @@ def sentinel_settings(down_after: float) -> SentinelConf:
 
 def nodes(places: Places, binaries: Binaries, ports: Ports) -> Iterator[Process]:
     """The Redis and Sentinel processes: the pods' own scripts with this machine's paths and addresses."""
-    shared = {
+    shared: dict[str, str] = {
         ScriptEnv.SET: set_name(STACK),
         ScriptEnv.REDIS_HOSTS: " ".join(REDIS_NODES.values()),
         ScriptEnv.REDIS_PORT: str(ports.redis),
@@ -144,14 +145,19 @@ def prometheus(places: Places, binary: Path, ports: Ports) -> Process:
 
 def api(places: Places, state: State, port: int) -> Process:
     """The cache API, configured as its Deployment is: through the environment."""
-    server = ("-m", "uvicorn", "--factory", f"{API_MODULE}:create_app", "--host", LOOPBACK, "--port", str(port))
+    server = ("-m", "uvicorn", "--factory", f"{API_MODULE}:app", "--host", LOOPBACK, "--port", str(port))
     return Process(
         name="cache-api",
         kind="api",
         address=LOOPBACK,
         port=port,
         argv=(sys.executable, *server, "--log-level", "warning"),
-        environment=client_environment(places, state) | {Env.NAMESPACE: APP_NAME, "TZ": "UTC"},
+        environment={
+            **client_environment(places, state),
+            Env.NAMESPACE: API_NAMESPACE,
+            Env.ADMIN_TOKEN_FILE: str(places.secrets / ADMIN_TOKEN),
+            "TZ": "UTC",
+        },
     )
 
 

@@ -57,6 +57,9 @@ def _through_exporter(job: Job, nodes: list[Process], exporter_port: int) -> dic
 
 
 def exporter_passwords(nodes: Iterable[Process], *, user: str, password: str) -> str:
-    """Return the password file of redis_exporter: JSON from the address, with the user in it, to the password."""
-    login = f"{user}@" if user else ""
-    return json.dumps({f"redis://{login}{node.address}:{node.port}": password for node in nodes})
+    """Return the password file of redis_exporter: JSON from each address to its password.
+
+    Some versions of redis_exporter look an address up with the user in it, others without: both are there.
+    """
+    logins = ("", f"{user}@") if user else ("",)
+    return json.dumps({f"redis://{login}{node.address}:{node.port}": password for node in nodes for login in logins})

@@ -1,0 +1,125 @@
+"""What is done to the master while traffic runs, and what the clients see of it."""
+
+from __future__ import annotations
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from examples.fingerprint.report import CRASH_MARGIN, HANDOVER_SECONDS, Failure
+from infra.local.errors import LocalError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from concurrent.futures import Future
+
+    from examples.fingerprint.messages import Play
+    from examples.fingerprint.stage import Phase, Stage
+    from examples.fingerprint.watch import Nodes, Watch
+
+HEALTHY_SECONDS: Final = 60.0  # for the set to have a master that takes writes, before anything is done to it
+PATIENCE: Final = 30.0  # seconds beyond the promise, to tell late from never
+CALM: Final = 2.0  # seconds of traffic before an event and after its end
+STEP_SECONDS: Final = 60.0  # for a stop, or for a node to be ready again
+READY_PAUSE: Final = 0.2
+LATE: Final = 0.5  # seconds after an event in which an acknowledgement may still be from before it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """Something done to the master, and the promise about it.
+
+    Attributes:
+        name: for people.
+        act: does it to the node of this name.
+        allowed: seconds without acknowledged writes, at most.
+        lossless: whether every acknowledged write must be kept.
+    """
+
+    name: str
+    act: Callable[[str], object]
+    allowed: float
+    lossless: bool
+
+
+def events(nodes: Nodes, down_after: float) -> list[Event]:
+    """Return what the show does: a planned stop, then a SIGKILL; ``down_after`` in seconds is the Sentinels'."""
+    return [
+        Event(name="planned stop", act=nodes.stop, allowed=HANDOVER_SECONDS, lossless=True),
+        Event(name="SIGKILL", act=nodes.kill, allowed=down_after + CRASH_MARGIN, lossless=False),
+    ]
+
+
+class Drill:
+    """One event, from calm to calm, with traffic all the time."""
+
+    def __init__(self, stage: Stage, watch: Watch, nodes: Nodes, event: Event) -> None:
+        self._stage = stage
+        self._watch = watch
+        self._nodes = nodes
+        self._event = event
+
+    def run(self, play: Play) -> Failure:
+        """Do the event to the master, wait until writes are acknowledged again, start the node again, and count."""
+        phase, at, event = self._stage.begin(play), None, self._event
+        with ThreadPoolExecutor(1) as aside:  # steps take seconds, in which the traffic must be listened to
+            reason = self._obstacle(phase)
+            if not reason and (master := self._watch.master) is not None:
+                self._stage.say(f"{event.name} of {master}, the master")
+                at = time.monotonic()
+                reason = self._do(aside.submit(event.act, master), phase)
+                self._await_writes(phase, master)
+                self._stage.say(f"{master} is started again, to join as a replica")
+                if trouble := self._do(aside.submit(_bring_back, self._nodes, master), phase):
+                    self._stage.note(trouble)
+        traffic = self._stage.end(phase)
+        return Failure(
+            event=event.name, allowed=event.allowed, lossless=event.lossless, at=None if reason else at,
+            ledger=phase.writer.ledger if phase.writer else None, findings=traffic.findings, reason=reason,
+        )  # fmt: skip
+
+    def _obstacle(self, phase: Phase) -> str:
+        """Let the traffic run; return why nothing can be done to the master, or an empty text."""
+        watch, nodes = self._watch, self._nodes.redis_nodes
+        if not self._stage.go_on(
+            phase, lambda: phase.written_since(phase.began) and bool(watch.master), HEALTHY_SECONDS
+        ):
+            return self._left_out(f"no master took writes within {HEALTHY_SECONDS:g} s")
+        self._stage.go_on(phase, lambda: False, CALM)
+        ended = [name for name in nodes if name in watch.dead]
+        if len(ended) >= len(nodes) - 1:
+            return self._left_out(f"{' and '.join(ended)} ended, so no replica is left to take over")
+        return ""
+
+    def _left_out(self, reason: str) -> str:
+        self._stage.note(f"{self._event.name} is left out: {reason}")
+        return reason
+
+    def _do(self, step: Future[object], phase: Phase) -> str:
+        """Listen to the traffic until ``step`` is done; return what went wrong with it."""
+        self._stage.go_on(phase, step.done, STEP_SECONDS)
+        try:
+            step.result()
+        except LocalError as error:
+            return str(error)
+        return ""
+
+    def _await_writes(self, phase: Phase, old: str) -> None:
+        struck, patience = time.monotonic() + LATE, self._event.allowed + PATIENCE
+        if not self._stage.go_on(phase, lambda: phase.written_since(struck), patience):
+            self._stage.note(f"no write was acknowledged within {patience:g} s")
+            return
+        self._stage.go_on(phase, lambda: self._watch.master not in {None, old}, CALM)
+        gap = phase.writer.ledger.gap if phase.writer else 0.0
+        self._stage.say(f"writes are acknowledged again, after {gap:.1f} s without; {self._watch.master} is master")
+        self._stage.go_on(phase, lambda: False, CALM)
+
+
+def _bring_back(nodes: Nodes, name: str) -> None:
+    nodes.start(name)
+    deadline = time.monotonic() + STEP_SECONDS
+    while not nodes.ready(name):
+        if time.monotonic() > deadline:
+            raise LocalError(f"{name} was started again and is not ready after {STEP_SECONDS:g} s")
+        time.sleep(READY_PAUSE)

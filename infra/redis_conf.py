@@ -195,7 +195,7 @@ _SENTINEL_RULES = (
 # key patterns (Redis does not check its replies): names of other keys are visible, their values are not.
 _APP_RULES = (
     "+@read +@write +@pubsub +@scripting +@transaction +@connection -@admin -@dangerous -script|flush -script|kill "
-    "-function +info +role +wait +client|no-evict"
+    "-function +info +role +time +wait +client|no-evict"
 )
 _EXPORTER_RULES = (
     "resetchannels +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest +latency|histogram"

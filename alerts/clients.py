@@ -26,7 +26,7 @@ def _under_traffic(condition: Condition) -> Condition:
     """Limit a ratio to a cache that is used, and was used a quarter of an hour ago: a cold start is no incident."""
 
     def guarded(scope: Scope, limits: Thresholds) -> str:
-        lookups, idle = scope.recorded(signals.LOOKUPS.record), f"{limits.idle_lookups_per_second:g}"
+        lookups, idle = scope.recorded(signals.LOOKUPS.record), f"{limits.idle_lookups_per_second}"
         return (
             f"{condition(scope, limits)}"
             f" and on (namespace) {lookups} > {idle} and on (namespace) {lookups} offset 15m > {idle}"
@@ -60,7 +60,7 @@ HIT_RATE: Final = (
     _below_target(
         "CacheHitRateBelowTarget",
         signals.HIT_RATIO,
-        lambda s, t: f"{s.recorded(signals.HIT_RATIO.record)} < {t.target_hit_ratio:g}",
+        lambda s, t: f"{s.recorded(signals.HIT_RATIO.record)} < {t.target_hit_ratio}",
         "The combined hit ratio",
     ),
     _below_target("CacheL1HitRateBelowTarget", signals.L1_HIT_RATIO, signals.L1_HIT_RATIO.beyond, "The L1 hit ratio"),
@@ -88,7 +88,7 @@ SERVICE: Final = (
         name="CacheLoaderFailing",
         condition=lambda s, t: (
             f"""sum by (namespace) ({s.rate(s.client(ERRORS.name, f'type="{ErrorType.LOADER}"'))}) / """
-            f"(sum by (namespace) ({s.rate(s.client(LOADER_CALLS.name))}) > 0) > {t.error_ratio:g}"
+            f"(sum by (namespace) ({s.rate(s.client(LOADER_CALLS.name))}) > 0) > {t.error_ratio}"
         ),
         hold="5m",
         severity=Severity.WARNING,
@@ -123,7 +123,7 @@ SERVICE: Final = (
         name="CacheOutageTooLong",
         condition=lambda s, t: (
             "histogram_quantile(1, sum by (namespace, le) "
-            f"(increase({s.client(FAILOVER_SECONDS.name + '_bucket')}[1h]))) > {t.outage_seconds:g}"
+            f"(increase({s.client(FAILOVER_SECONDS.name + '_bucket')}[1h]))) > {t.outage_seconds}"
         ),
         severity=Severity.CRITICAL,
         summary="Clients were without a master for longer than promised.",

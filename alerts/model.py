@@ -93,7 +93,7 @@ class Signal:
         if self.limit is None:
             raise ValueError(f"signal {self.title!r} has no limit: an alert on it needs its own condition")
         value = scope.recorded(self.record) if self.record else self.expr(scope)
-        return f"{value} {'>' if self.good == 'below' else '<'} {self.limit(limits):g}"
+        return f"{value} {'>' if self.good == 'below' else '<'} {self.limit(limits)}"
 
     def rule(
         self, name: str, *, severity: Severity, summary: str, description: str, board: str, hold: str = "0s"

@@ -62,7 +62,7 @@ PERSISTENCE: Final = (
         # After a restart the save time equals the start time: it looks freshly saved. Hence the second condition.
         name="RedisRdbStale",
         condition=lambda s, t: (
-            f"time() - {s.redis(Exporter.RDB_SAVE_TIME)} > {t.snapshot_age_seconds:g}"
+            f"time() - {s.redis(Exporter.RDB_SAVE_TIME)} > {t.snapshot_age_seconds}"
             f" and on (namespace, pod) {s.redis(Exporter.RDB_CHANGES)} > 1000"
         ),
         hold="10m",
@@ -103,8 +103,8 @@ MEMORY: Final = (
         # Evictions alone are the normal life of a full cache; they matter when the hit ratio pays for them.
         name="RedisEvictingTooFast",
         condition=lambda s, t: (
-            f"{s.rate(s.redis(Exporter.EVICTED))} > {t.evictions_per_second:g}"
-            f" and on (namespace) {s.recorded(signals.HIT_RATIO.record)} < {t.target_hit_ratio:g}"
+            f"{s.rate(s.redis(Exporter.EVICTED))} > {t.evictions_per_second}"
+            f" and on (namespace) {s.recorded(signals.HIT_RATIO.record)} < {t.target_hit_ratio}"
         ),
         hold="15m",
         severity=Severity.WARNING,
@@ -116,8 +116,8 @@ MEMORY: Final = (
         # The ratio alone is far above 1.5 on an almost empty server; bytes say whether it is worth an action.
         name="RedisFragmented",
         condition=lambda s, t: (
-            f"{s.redis(Exporter.FRAGMENTATION_RATIO)} > {t.fragmentation_ratio:g}"
-            f" and on (namespace, pod) {s.redis(Exporter.FRAGMENTATION_BYTES)} > {t.fragmentation_bytes:g}"
+            f"{s.redis(Exporter.FRAGMENTATION_RATIO)} > {t.fragmentation_ratio}"
+            f" and on (namespace, pod) {s.redis(Exporter.FRAGMENTATION_BYTES)} > {t.fragmentation_bytes}"
         ),
         hold="30m",
         severity=Severity.INFO,
@@ -176,7 +176,7 @@ COMMANDS: Final = (
         name="RedisSlowEvent",
         condition=lambda s, t: (
             f"time() - {s.redis(Exporter.SPIKE_TIME)} < 300 and on (namespace, pod, event_name) "
-            f"{s.redis(Exporter.SPIKE_SECONDS)} > {t.slow_event_seconds:g}"
+            f"{s.redis(Exporter.SPIKE_SECONDS)} > {t.slow_event_seconds}"
         ),
         severity=Severity.WARNING,
         summary="Redis stood still for a moment.",

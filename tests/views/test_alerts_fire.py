@@ -1,0 +1,175 @@
+"""Each alert fires when it must and stays silent on the near miss, as Prometheus itself evaluates the rules.
+
+The cases are in tests/promtool. Mutants of the rules prove the cases: a flipped comparison or a dropped hold that no
+case notices fails the suite.
+"""
+
+from __future__ import annotations
+
+import copy
+import re
+import subprocess
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+import yaml
+
+from alerts.rules import ALERTS, GROUPS
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CASES = Path(__file__).parents[1] / "promtool"
+JOBS = {"redis": "redis", "sentinel": "redis-sentinel", "cache-client": "cache-api"}
+STEP = 15
+
+
+@dataclass(frozen=True)
+class Case:
+    """What happens to one alert: the samples, when it must fire or stay silent, and what it then says."""
+
+    alert: str
+    group: str
+    because: str
+    series: dict[str, str]
+    at: tuple[str, ...] = ()
+    onset: str = ""
+    labels: dict[str, str] | None = None
+    description: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.alert}: {self.because}"
+
+    def as_promtool(self, rule: dict[str, Any]) -> dict[str, Any]:
+        """Return the case as a test group of ``promtool test rules``."""
+        return {
+            "interval": f"{STEP}s",
+            "input_series": [{"series": _full(name, self.group), "values": v} for name, v in self.series.items()],
+            "alert_rule_test": self._fires(rule) if self.onset else [self._silent(at) for at in self.at],
+        }
+
+    def _silent(self, at: str) -> dict[str, Any]:
+        return {"eval_time": at, "alertname": self.alert, "exp_alerts": []}
+
+    def _fires(self, rule: dict[str, Any]) -> list[dict[str, Any]]:
+        due = seconds(self.onset) + seconds(rule["for"])
+        expected = {
+            "exp_labels": {"namespace": "cache", **rule["labels"], **(self.labels or {})},
+            "exp_annotations": {**rule["annotations"], "description": self.description},
+        }
+        before = [self._silent(f"{due - STEP}s")] if due else []
+        return [*before, {"eval_time": f"{due}s", "alertname": self.alert, "exp_alerts": [expected]}]
+
+
+def seconds(duration: str) -> int:
+    """Return a Prometheus duration in seconds."""
+    units = {"s": 1, "m": 60, "h": 3600}
+    parts = re.findall(r"(\d+)([smh])", duration)
+    assert parts, f"{duration!r} is no duration"
+    return sum(int(number) * units[unit] for number, unit in parts)
+
+
+def _full(series: str, group: str) -> str:
+    """Return the selector with the job and the namespace it inherits."""
+    name, _, labels = series.rstrip("}").partition("{")
+    defaults = {"job": JOBS[group], "namespace": "cache"}
+    missing = [f'{key}="{value}"' for key, value in defaults.items() if not re.search(rf"\b{key}=", labels)]
+    return f"{name}{{{','.join([*missing, labels])}}}"
+
+
+def cases(kind: str) -> list[Case]:
+    """Return all cases of one kind: ``fires`` or ``quiet``."""
+    found = []
+    for group in GROUPS:
+        path = CASES / f"{group.name}.yaml"
+        # BaseLoader keeps every scalar a string: `0x60` is sixty zeros to promtool and a hexadecimal number to YAML.
+        for alert, entry in yaml.load(path.read_text(encoding="utf-8"), yaml.BaseLoader).items():  # noqa: S506
+            found += [Case(alert=alert, group=group.name, **fields) for fields in entry.get(kind, [])]
+    return found
+
+
+def rules_by_name(spec: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return the alerting rules of a rule file by name."""
+    return {rule["alert"]: rule for group in spec["groups"] for rule in group["rules"] if "alert" in rule}
+
+
+def verdict(
+    promtool: str, spec: dict[str, Any], chosen: list[Case], folder: Path, *, mutant: dict[str, Any] | None = None
+) -> subprocess.CompletedProcess[str]:
+    """Return what ``promtool test rules`` says about ``chosen``, under the rules of ``spec`` or a mutant of them.
+
+    promtool evaluates every rule at every step, so it gets the alerts in question and the recordings they read only.
+    """
+    rules = rules_by_name(spec)
+    wanted = {case.alert for case in chosen}
+    read = " ".join(rules[alert]["expr"] for alert in wanted)
+    groups = [
+        {
+            **group,
+            "rules": [
+                rule for rule in group["rules"] if rule.get("alert") in wanted or rule.get("record", "-") in read
+            ],
+        }
+        for group in (mutant or spec)["groups"]
+    ]
+    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
+    test = {
+        "rule_files": ["rules.yml"],
+        "evaluation_interval": f"{STEP}s",
+        "tests": [case.as_promtool(rules[case.alert]) for case in chosen],
+    }
+    (folder / "test.yml").write_text(yaml.safe_dump(test), encoding="utf-8")
+    command = [promtool, "test", "rules", str(folder / "test.yml")]
+    return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
+
+
+FIRES, QUIET = cases("fires"), cases("quiet")
+BY_ALERT = {alert.name: [case for case in FIRES + QUIET if case.alert == alert.name] for alert in ALERTS}
+OPPOSITE = {"==": "!=", "!=": "==", ">": "<=", "<": ">=", ">=": "<", "<=": ">"}
+COMPARISON = re.compile(r" (==|!=|>=|<=|>|<) ")
+
+
+def test_every_alert_has_a_case_that_fires_and_a_near_miss_and_no_case_is_orphaned() -> None:
+    for kind in (FIRES, QUIET):
+        covered = Counter(case.alert for case in kind)
+        assert set(covered) == {alert.name for alert in ALERTS}
+    assert all(case.at for case in QUIET)
+    assert all(case.onset and case.description for case in FIRES)
+
+
+@pytest.mark.parametrize("alert", BY_ALERT)
+def test_the_alert_fires_on_time_and_not_on_the_near_miss(
+    alert: str, promtool: str, spec: dict[str, Any], tmp_path: Path
+) -> None:
+    result = verdict(promtool, spec, BY_ALERT[alert], tmp_path)
+    assert result.returncode == 0, f"{[str(case) for case in BY_ALERT[alert]]}\n{result.stdout}{result.stderr}"
+
+
+@pytest.mark.parametrize("alert", BY_ALERT)
+def test_a_broken_rule_is_noticed_by_its_cases(alert: str, promtool: str, spec: dict[str, Any], tmp_path: Path) -> None:
+    def noticed(mutant: dict[str, Any]) -> bool:
+        # Case by case, because the first one that fires tells nearly every mutant.
+        results = (verdict(promtool, spec, [case], tmp_path, mutant=mutant) for case in BY_ALERT[alert])
+        return any("exp:" in result.stdout + result.stderr for result in results)
+
+    assert [what for what, mutant in mutants(spec, alert) if not noticed(mutant)] == []
+
+
+def mutants(spec: dict[str, Any], alert: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield copies of the rules with one comparison of one rule flipped, or with its hold dropped."""
+    original = next(rule for group in spec["groups"] for rule in group["rules"] if rule.get("alert") == alert)
+    expr = original["expr"]
+    changes = [
+        {"expr": f"{expr[: found.start(1)]}{OPPOSITE[found[1]]}{expr[found.end(1) :]}"}
+        for found in COMPARISON.finditer(expr)
+    ]
+    if original.get("for", "0s") != "0s":
+        changes.append({"for": "0s"})
+    for change in changes:
+        mutant = copy.deepcopy(spec)
+        for group in mutant["groups"]:
+            group["rules"] = [{**rule, **change} if rule.get("alert") == alert else rule for rule in group["rules"]]
+        yield str(change), mutant

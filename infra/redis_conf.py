@@ -197,8 +197,9 @@ _APP_RULES = (
     "+@read +@write +@pubsub +@scripting +@transaction +@connection -@admin -@dangerous -script|flush -script|kill "
     "-function +info +role +time +wait +client|no-evict"
 )
+# CONFIG GET is where redis_exporter reads maxclients; the price is that it also shows the replication password.
 _EXPORTER_RULES = (
-    "resetchannels +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest +latency|histogram"
+    "resetchannels +ping +info +client|setname +config|get +slowlog|len +slowlog|get +latency|latest +latency|histogram"
 )
 # What the start script, the stop hook and the probes ask.
 _OPS_RULES = "resetchannels +ping +info +role +client|pause +client|unpause +client|kill"

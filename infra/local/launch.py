@@ -149,7 +149,7 @@ def _await_nodes(places: Places, state: State) -> None:
     if not process.wait_until(all_ready, READY, poll=0.1):
         said = "; ".join(f"{name}: {last_words(places.log(name))}" for name in waiting)
         raise LocalError(f"not ready within {READY:g} s: {said}")
-    if not process.wait_until(lambda: all(_knows_all(places, s, state) for s in sentinels), READY, poll=0.1):
+    if not process.wait_until(lambda: all(knows_all(places, s, state) for s in sentinels), READY, poll=0.1):
         raise LocalError(f"the Sentinels did not find the whole set within {READY:g} s; see 'make logs'")
     for sentinel in sentinels:
         ask(places, sentinel, "SENTINEL", "DEBUG", "info-period", SENTINEL_INFO_PERIOD)
@@ -176,7 +176,7 @@ def _listens(found: Process) -> bool:
     return True
 
 
-def _knows_all(places: Places, sentinel: Process, state: State) -> bool:
+def knows_all(places: Places, sentinel: Process, state: State) -> bool:
     words = ask(places, sentinel, "SENTINEL", "MASTER", state.set_name).splitlines()
     fields = dict(zip(words[::2], words[1::2], strict=False))
     replicas, others = len(state.of_kind("redis")) - 1, len(state.of_kind("sentinel")) - 1

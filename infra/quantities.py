@@ -9,18 +9,18 @@ from __future__ import annotations
 from typing import Final
 
 MIB: Final = 2**20
-_UNITS: Final = {"Ki": 2**10, "Mi": MIB, "Gi": 2**30, "Ti": 2**40}
+_UNITS: Final = {"Mi": MIB, "Gi": 2**30, "Ti": 2**40}
 
 
 def size_bytes(quantity: str) -> int:
     """Return the bytes of a size such as ``512Mi``.
 
     Raises:
-        ValueError: if the text is not a whole number followed by Ki, Mi, Gi or Ti.
+        ValueError: if the text is not a whole number followed by Mi, Gi or Ti.
     """
     number, unit = quantity[:-2], quantity[-2:]
     if unit not in _UNITS or not number.isdecimal():
-        raise ValueError(f"{quantity!r}: a whole number followed by Ki, Mi, Gi or Ti, such as 512Mi")
+        raise ValueError(f"{quantity!r}: a whole number followed by Mi, Gi or Ti, such as 512Mi")
     return int(number) * _UNITS[unit]
 
 

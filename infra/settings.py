@@ -39,8 +39,8 @@ Labels = Annotated[dict[str, str], Meta(description="a map from label names to t
 Size = Annotated[
     str,
     Meta(
-        pattern=r"^[1-9][0-9]{0,5}(Ki|Mi|Gi|Ti)$",
-        description="a whole number followed by Ki, Mi, Gi or Ti, such as 512Mi",
+        pattern=r"^[1-9][0-9]{0,5}(Mi|Gi|Ti)$",
+        description="a whole number followed by Mi, Gi or Ti, such as 512Mi",
     ),
 ]
 Cpu = Annotated[

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from infra.quantities import MIB, millicores, size_bytes
-from infra.redis_conf import maxmemory_bytes
+from infra.redis_conf import MAXMEMORY_SHARE, maxmemory_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +73,11 @@ def timing(settings: Settings) -> Iterator[str]:
 
 def memory(redis: Redis) -> Iterator[str]:
     """Require that data, a fork's copies, the backlog and the server fit, or the kernel kills the container."""
-    data = maxmemory_bytes(size_bytes(redis.memory))
+    try:
+        data = maxmemory_bytes(size_bytes(redis.memory))
+    except ValueError as error:
+        yield f"redis.memory: {redis.memory} is not allowed; {error}"
+        return
     need = int(data * (1 + FORK_HEADROOM)) + size_bytes(redis.repl_backlog) + SERVER_BYTES
     if need > size_bytes(redis.memory):
         yield (
@@ -85,7 +89,7 @@ def memory(redis: Redis) -> Iterator[str]:
 
 def storage(redis: Redis) -> Iterator[str]:
     """Require room for the worst moment of a rewrite: on a full volume Redis refuses every write."""
-    need = STORAGE_PER_MAXMEMORY * maxmemory_bytes(size_bytes(redis.memory))
+    need = int(STORAGE_PER_MAXMEMORY * MAXMEMORY_SHARE * size_bytes(redis.memory))
     if size_bytes(redis.storage) < need:
         yield (
             f"redis.storage: {redis.storage} is not allowed; at least {-(-need // MIB)}Mi, {STORAGE_PER_MAXMEMORY} "

@@ -140,6 +140,7 @@ poll_sentinels() {
   for poll_sentinel in $CACHE_SENTINEL_HOSTS; do
     poll_answer=$(named_by "$poll_sentinel")
     case $poll_answer in
+      '') ;;
       '?'*) poll_odd="$poll_odd; ${poll_answer#? }" ;;
       *) poll_named="$poll_named $poll_answer" ;;
     esac
@@ -151,7 +152,7 @@ poll_sentinels() {
       return
     fi
   done
-  if [ "$(count "$poll_named")" = 0 ] && [ -z "$poll_odd" ]; then
+  if [ -z "$poll_named$poll_odd" ]; then
     echo silent
   else
     echo "conflict named:${poll_named:- nobody}, needed: $poll_needed equal answers$poll_odd"

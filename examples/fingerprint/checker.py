@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Self
 
-from examples.fingerprint.profiles import Profile, digest
+from examples.fingerprint.profiles import FIRST_VERSION, Profile, digest
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,12 +55,14 @@ class Findings:
 
     Attributes:
         reads: reads that returned a value.
+        changed: those of users whose row was changed more than ``max_staleness`` ago: only these could be too old.
         faults: wrong values by kind.
         failed: reads that raised, by kind of error.
         examples: the first wrong values and errors, for people.
     """
 
     reads: int = 0
+    changed: int = 0
     faults: Counter[Fault] = field(default_factory=Counter)
     failed: Counter[str] = field(default_factory=Counter)
     examples: list[str] = field(default_factory=list)
@@ -73,6 +75,7 @@ class Findings:
     def check(self, user: int, value: object, floor: int) -> None:
         """Judge one value and count the verdict."""
         self.reads += 1
+        self.changed += floor > FIRST_VERSION
         if (fault := judge(user, value, floor)) is not None:
             self.faults[fault] += 1
             version = getattr(value, "version", None)
@@ -87,6 +90,7 @@ class Findings:
         """Return both together: what several processes, or several phases, found."""
         return Findings(
             self.reads + other.reads,
+            self.changed + other.changed,
             self.faults + other.faults,
             self.failed + other.failed,
             (self.examples + other.examples)[:_EXAMPLES_KEPT],
@@ -107,9 +111,9 @@ class Floors:
         self._view = memoryview(self._map).cast(_FORMAT)
 
     @classmethod
-    def create(cls, path: Path, users: int, version: int) -> None:
-        """Create the file with the floor ``version`` for each of ``users``."""
-        path.write_bytes(version.to_bytes(_WIDTH, sys.byteorder) * users)
+    def create(cls, path: Path, users: int) -> None:
+        """Create the file, with the first version as floor for each of ``users``."""
+        path.write_bytes(FIRST_VERSION.to_bytes(_WIDTH, sys.byteorder) * users)
 
     def __enter__(self) -> Self:
         return self

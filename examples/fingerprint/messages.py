@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
-from cacheclient import AsyncCache, CacheOptions, L1Options
+from cacheclient import AsyncCache, CacheOptions, L1Options, L2Options
 from cacheclient.stats import Stats
 from examples.fingerprint.checker import Findings
 from examples.fingerprint.ledger import LedgerReport
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 READY: Final = "ready"
 REPORT_EVERY: Final = 0.25  # seconds
+L2_SECONDS: Final = 180.0  # the life of profiles in L2
 
 
 class Order(StrEnum):
@@ -44,12 +45,14 @@ class Target:
 
     def cache(self, namespace: str, version: int, kind: type, *, l1_entries: int) -> AsyncCache:
         """Return a cache on this target that is not open yet; ``l1_entries`` 0 turns its L1 off."""
+        # A run takes a minute or two. With the default of half an hour, runs repeated in that time would fill the small
+        # local Redis with entries that nobody reads any more, until it must evict.
         return AsyncCache.from_url(
             self.url,
             namespace=namespace,
             version=version,
             type=kind,
-            options=CacheOptions(l1=L1Options(max_entries=l1_entries)),
+            options=CacheOptions(l1=L1Options(max_entries=l1_entries), l2=L2Options(ttl=L2_SECONDS)),
             password_file=self.password_file,
             sentinel_password_file=self.sentinel_password_file,
         )

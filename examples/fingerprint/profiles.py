@@ -25,6 +25,7 @@ FIELDS: Final = (
     "userAgent", "userAgentData", "platform", "vendor", "hardwareConcurrency", "deviceMemory", "maxTouchPoints",
     "doNotTrack", "screen", "videoCard", "audioCodecs", "videoCodecs", "fonts",
 )  # fmt: skip
+FIRST_VERSION: Final = 1
 _MISSING: Final = "*MISSING_VALUE*"
 _JSON: Final = "*STRINGIFIED*"
 

@@ -9,7 +9,7 @@ Pure: rows in, verdicts out. ``examples.fingerprint.view`` draws them.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING, Final
 
@@ -32,6 +32,9 @@ REQUESTS_PER_SECOND: Final = 5_000
 HANDOVER_SECONDS: Final = 5.0  # without writes, when the master is stopped as planned
 CRASH_MARGIN: Final = 15.0  # without writes after a kill: the Sentinels' down-after and at most this many seconds
 LOSS_WINDOW: Final = 1.0  # seconds before a kill in which acknowledged writes may be lost
+
+
+_INDENT: Final = "  "
 
 
 class Verdict(StrEnum):
@@ -111,7 +114,7 @@ def hit_rates(stats: Stats | None, *, decides: bool) -> list[Row]:
     """Return the rows of the three hit rates."""
     rates = (
         ("L1 hit rate", L1_HIT_RATE, stats.l1.hit_rate if stats else None),
-        ("L2 hit rate, of what L1 missed", L2_HIT_RATE, stats.l2.hit_rate if stats else None),
+        ("L2 hit rate, after L1", L2_HIT_RATE, stats.l2.hit_rate if stats else None),
         ("combined hit rate", COMBINED_HIT_RATE, stats.combined_hit_rate if stats else None),
     )
     return [
@@ -124,24 +127,26 @@ def _share(rate: float | None) -> str:
     return "-" if rate is None else f"{rate:.1%}"
 
 
-def _milliseconds(seconds: float | None) -> str:
-    return "-" if seconds is None else f"{seconds * 1000:.3g}"
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "-"
+    return f"{seconds * 1e6:.0f} us" if seconds < 0.001 else f"{seconds * 1e3:.3g} ms"  # noqa: PLR2004  one millisecond
 
 
 def latencies(stats: Stats | None) -> list[Row]:
     """Return one row for each tier with P50, P95 and P99 in milliseconds; the bar is on the P95."""
     bars = (
-        ("lookup", "all", LOOKUP_P95),
-        ("answered by L1", "l1", L1_P95),
-        ("answered by L2", "l2", L2_P95),
-        ("answered by L3 (SQLite)", "l3", None),
+        ("lookup, P50 / P95 / P99", "all", LOOKUP_P95),
+        (_INDENT + "answered by L1", "l1", L1_P95),
+        (_INDENT + "answered by L2", "l2", L2_P95),
+        (_INDENT + "answered by L3 (SQLite)", "l3", None),
     )
     rows = []
     for what, tier, bar in bars:
         p50, p95, p99 = (stats.latency(tier).quantile(q) if stats else None for q in (0.5, 0.95, 0.99))
-        seen = f"{_milliseconds(p50)} / {_milliseconds(p95)} / {_milliseconds(p99)} ms"
+        seen = f"{_time(p50)} / {_time(p95)} / {_time(p99)}"
         verdict = Verdict.NO_BAR if bar is None else _verdict(held=None if p95 is None else p95 < bar)
-        rows.append(Row(f"{what}, P50 / P95 / P99", f"P95 < {bar * 1000:g} ms" if bar else "", seen, verdict))
+        rows.append(Row(what, f"P95 < {bar * 1000:g} ms" if bar else "", seen, verdict))
     return rows
 
 
@@ -158,50 +163,52 @@ def throughput(traffic: Traffic) -> list[Row]:
 
 
 def correctness(findings: Findings) -> list[Row]:
-    """Return the rows on values and errors; without a single read nothing was measured."""
-
-    def row(what: str, number: int) -> Row:
-        held = number == 0 if findings.reads else None
-        return Row(what, "0", f"{number:,} of {findings.reads:,} reads", _verdict(held=held), decides=True)
-
+    """Return the rows on values and errors; without reads that could show a fault nothing was measured."""
     stale = findings.faults[Fault.TOO_OLD]
     return [
-        row("stale reads found", stale),
-        row("other wrong values found", findings.wrong - stale),
-        row("reads that raised", findings.failed.total()),
+        _count("stale reads of changed rows", stale, findings.changed),
+        _count("other wrong values found", findings.wrong - stale, findings.reads),
+        _count("reads that raised", findings.failed.total(), findings.reads),
     ]
 
 
+def _count(what: str, faults: int, among: int) -> Row:
+    verdict = _verdict(held=faults == 0 if among else None)
+    return Row(what, "0", f"{faults:,} of {among:,}", verdict, decides=True)
+
+
 def aftermath(failure: Failure) -> list[Row]:
-    """Return the rows of one event: time without writes, acknowledged writes lost, wrong values."""
-    ledger, at = failure.ledger, failure.at
-    allowed_loss = "0" if failure.lossless else f"none older than {LOSS_WINDOW:g} s"
-    promises = (f"<= {failure.allowed:g} s", allowed_loss)
-    whats = (f"{failure.event}: seconds without writes", "  acknowledged writes lost")
-    if ledger is None or at is None:
-        rows = [
-            Row(what, promise, "-", Verdict.NOT_MEASURED, decides=True, reason=failure.reason)
-            for what, promise in zip(whats, promises, strict=True)
-        ]
-    else:
-        resumed = ledger.last is not None and ledger.last > at
-        gap = f"{ledger.gap:.1f} s" if resumed else f"{ledger.gap:.1f} s, and none since"
-        rows = [
-            Row(whats[0], promises[0], gap, _verdict(held=resumed and ledger.gap <= failure.allowed), decides=True),
-            Row(whats[1], promises[1], *_lost(ledger, at, lossless=failure.lossless), decides=True),
-        ]
-    return [*rows, *(replace(row, what=f"  {row.what}") for row in correctness(failure.findings))]
+    """Return the rows of one event: time without writes, acknowledged writes lost, wrong values, errors."""
+    findings = failure.findings
+    return [
+        _silence(failure),
+        _loss(failure),
+        _count(_INDENT + "wrong values served", findings.wrong, findings.reads),
+        _count(_INDENT + "reads that raised", findings.failed.total(), findings.reads),
+    ]
 
 
-def _lost(ledger: LedgerReport, at: float, *, lossless: bool) -> tuple[str, Verdict]:
-    """Return what to print about acknowledged writes that are gone after an event at ``at``, and the verdict."""
-    if ledger.lost is None:
-        return "not read back", Verdict.NOT_MEASURED
-    seen = f"{ledger.lost:,} of {ledger.acknowledged:,}"
-    if ledger.oldest_lost is None:
-        return seen, _verdict(held=True if ledger.acknowledged else None)
-    age = at - ledger.oldest_lost
-    return f"{seen}, the oldest {age:.2f} s before", _verdict(held=not lossless and age <= LOSS_WINDOW)
+def _silence(failure: Failure) -> Row:
+    """Return the row on the time without acknowledged writes; one that is still going on has missed its promise."""
+    what, promise, ledger = f"{failure.event}: without writes", f"<= {failure.allowed:g} s", failure.ledger
+    if ledger is None or failure.at is None:
+        return Row(what, promise, "-", Verdict.NOT_MEASURED, decides=True, reason=failure.reason)
+    resumed = ledger.last is not None and ledger.last > failure.at
+    seen = f"{ledger.gap:.1f} s" if resumed else f"{ledger.gap:.1f} s, and none since"
+    return Row(what, promise, seen, _verdict(held=resumed and ledger.gap <= failure.allowed), decides=True)
+
+
+def _loss(failure: Failure) -> Row:
+    """Return the row on acknowledged writes that were gone afterwards."""
+    what, ledger, at = _INDENT + "acknowledged writes lost", failure.ledger, failure.at
+    promise = "0" if failure.lossless else f"none older than {LOSS_WINDOW:g} s"
+    if ledger is None or at is None or ledger.lost is None or not ledger.acknowledged:
+        return Row(what, promise, "-", Verdict.NOT_MEASURED, decides=True)
+    seen, held = f"{ledger.lost:,} of {ledger.acknowledged:,}", True
+    if ledger.oldest_lost is not None:
+        age = at - ledger.oldest_lost
+        seen, held = f"{seen}, the oldest {age:.2f} s before", not failure.lossless and age <= LOSS_WINDOW
+    return Row(what, promise, seen, _verdict(held=held), decides=True)
 
 
 def exit_code(rows: Iterable[Row]) -> ExitCode:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from examples.fingerprint.watch import Nodes
 
 READY_SECONDS: Final = 30.0
-MIX_SECONDS: Final = 45.0  # the mix ends here even if the machine is too slow to play all of it
+MIX_SECONDS: Final = 70.0  # the mix ends here even if the machine is too slow to play all of it
 PACED_CALLERS: Final = 64
 
 
@@ -144,7 +144,7 @@ def _prepare(plan: Plan, target: Target, folder: Path, screen: Screen) -> Assign
     database, floors, users = folder / "profiles.sqlite", folder / "floors", plan.source.users
     sampler = ProfileSampler(apify_fingerprint_datapoints.get_fingerprint_network())
     size = store.build(database, users, sampler, seed=users)
-    Floors.create(floors, users, store.FIRST_VERSION)
+    Floors.create(floors, users)
     screen.say(f"database: {users:,} users' fingerprints, {size / users:,.0f} bytes each, in SQLite (L3)")
     screen.say(f"lookups: {plan.source.describe()}")
     # A version of its own for each run: no run reads what one before it left in Redis.

@@ -11,7 +11,7 @@ import sqlite3
 from contextlib import closing
 from typing import TYPE_CHECKING, Final
 
-from examples.fingerprint.profiles import Profile, digest
+from examples.fingerprint.profiles import FIRST_VERSION, Profile, digest
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
     from examples.fingerprint.profiles import ProfileSampler
 
-FIRST_VERSION: Final = 1
 _TABLE: Final = "CREATE TABLE profile (user INTEGER PRIMARY KEY, version INTEGER, body TEXT, digest TEXT) STRICT"
 _READ: Final = "SELECT user, version, body, digest FROM profile WHERE user = ?"
 _WRITE: Final = "UPDATE profile SET version = ?, body = ?, digest = ? WHERE user = ?"

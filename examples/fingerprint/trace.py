@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import IO, TYPE_CHECKING, Final, cast
 
+from examples.fingerprint.traffic import MAX_USERS
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
@@ -24,7 +26,6 @@ _GZIP: Final = b"\x1f\x8b"
 _XZ: Final = b"\xfd7zXZ\x00"
 _TEXT: Final = frozenset(b"0123456789* \t\r\n")
 MAX_BYTES: Final = 256 * 2**20
-MAX_USERS: Final = 200_000
 _ALLOWED: Final = "whole numbers, one on each line (plain, gzip or xz), or xz with big-endian 32-bit numbers"
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+MAX_USERS: Final = 80_000  # their profiles fit the local Redis, which must evict no entry of the ledger
 BLOCK: Final = 500  # lookups of one reader between two steps of the drift
 
 
@@ -44,7 +45,7 @@ class ZipfMix:
     seed: int = 1
 
     def __post_init__(self) -> None:
-        for name, low, high in (("users", 1, 1_000_000), ("skew", 0, 3), ("top", 1, self.users), ("drift", 0, BLOCK)):
+        for name, low, high in (("users", 1, MAX_USERS), ("skew", 0, 3), ("top", 1, self.users), ("drift", 0, BLOCK)):
             if not low <= getattr(self, name) <= high:
                 raise ValueError(f"{name}={getattr(self, name)}: from {low:,} to {high:,}")
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from examples.fingerprint.report import Row
 
-PLAIN_EVERY: Final = 2.0  # seconds between two lines of progress where nothing can be redrawn
+PLAIN_EVERY: Final = 5.0  # seconds between two lines of progress where nothing can be redrawn
 PLAIN_WIDTH: Final = 118
 _STYLES: Final = {
     Verdict.HOLDS: "bold green",
@@ -55,22 +55,17 @@ class Moment:
     silence: float | None
     master: str | None
 
-    def cells(self) -> list[str]:
-        """Return the figures as words, in reading order."""
+    def words(self) -> str:
+        """Return the figures in one line."""
 
         def share(rate: float | None) -> str:
             return "  -" if rate is None else f"{rate:3.0%}"
 
         silence = "-" if self.silence is None else f"{self.silence:.1f} s ago"
-        return [
-            f"{self.lookups:>9,} lookups",
-            f"{self.rate:>7,.0f}/s",
-            f"L1 {share(self.l1)}",
-            f"L2 {share(self.l2)}",
-            f"wrong {self.wrong}",
-            f"master {self.master or 'unknown'}",
-            f"last write {silence}",
-        ]
+        return (
+            f"{self.lookups:,} lookups {self.rate:>7,.0f}/s  L1 {share(self.l1)}  L2 {share(self.l2)}  "
+            f"wrong {self.wrong}  last write {silence}"
+        )
 
 
 class Screen:
@@ -102,7 +97,7 @@ class Screen:
             self._live.update(self._drawn(moment), refresh=True)
         elif time.monotonic() - self._last_plain >= PLAIN_EVERY:
             self._last_plain = time.monotonic()
-            self.say(f"{moment.phase}: {'  '.join(moment.cells())}")
+            self.say(f"{moment.phase}: {moment.words()}, master {moment.master or 'unknown'}")
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
         """Print a table of figures, promises and verdicts; reasons follow below."""
@@ -123,10 +118,10 @@ class Screen:
 
     def _drawn(self, moment: Moment) -> Group:
         bar = ProgressBar(completed=moment.done * 100, width=30) if moment.done is not None else Text("")
-        head = Table.grid(padding=(0, 1))
-        head.add_row(Text(f"{self._elapsed():6.1f} s", "dim"), Text(moment.phase, "bold"), bar)
-        figures = Text("          ") + Text("  ".join(moment.cells()))
-        return Group(head, figures)
+        head = Table.grid(padding=(0, 2))
+        master = Text(f"master {moment.master or 'unknown'}", "" if moment.master else "bold red")
+        head.add_row(Text(f"{self._elapsed():6.1f} s", "dim"), Text(moment.phase, "bold"), master, bar)
+        return Group(head, Text(f"          {moment.words()}", no_wrap=True))
 
     def _elapsed(self) -> float:
         return time.monotonic() - self._began

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 import apify_fingerprint_datapoints
 
+from cacheclient import TTL
 from examples.fingerprint.checker import Floors, Promises
 from examples.fingerprint.ledger import Ledger
 from examples.fingerprint.messages import READY, REPORT_EVERY, Assignment, Mailbox, Order, Play, WriterReport
@@ -83,7 +84,7 @@ class Writer:
     async def _keep(self, ledger: Ledger) -> None:
         while True:
             number = next(self._numbers)
-            if await self._ledger_cache.set(str(number), number):
+            if await self._ledger_cache.set(str(number), number, ttl=TTL.MEDIUM):
                 ledger.acknowledged(number, time.monotonic())
             else:
                 ledger.refused += 1

@@ -99,6 +99,8 @@ def _labels(node: Any, exposed: dict[str, Exposed]) -> frozenset[str] | None:
 
 def _grouped_labels(node: Any, exposed: dict[str, Exposed]) -> frozenset[str]:
     inner = _labels(node.expr, exposed) or frozenset()
+    if str(node.op) in {"topk", "bottomk"}:
+        return inner
     wanted = frozenset(node.modifier.labels) if node.modifier else frozenset()
     assert wanted <= inner, f"{sorted(wanted - inner)} is no label below {node.prettify()}"
     return wanted

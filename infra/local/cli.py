@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from infra.local import binaries, launch, process
-from infra.local.control import Environment, default_root, probe
+from infra.local.control import Environment, default_root
 from infra.local.errors import LocalError
 from infra.local.logs import events, last_words, tail
 from infra.local.state import Places, Process, State
@@ -177,7 +177,7 @@ def _status_of(environment: Environment, found: Process) -> dict[str, Any]:
 
 
 def _role(environment: Environment, node: Process) -> str:
-    ready = "ready" if probe(node, "readiness") else "not ready"
+    ready = "ready" if environment.ready(node.name) else "not ready"
     if node.kind == "sentinel":
         return ready
     role = environment.ask(node.name, "ROLE").partition("\n")[0]

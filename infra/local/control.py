@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import Final, NamedTuple
 
 import msgspec
 
-from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, Script
-from infra.local import process, programs
+from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser
+from infra.local import node, process, programs
 from infra.local.errors import LocalError
 from infra.local.logs import last_words
 from infra.local.state import Places, Process, State
@@ -23,9 +22,7 @@ from infra.local.state import Places, Process, State
 ROOT: Final = "CACHESTACK_LOCAL"
 """Environment variable with the directory of the environment; default ``.local`` in the current directory."""
 
-CALL: Final = 2.0
 STOP_GRACE: Final = 60.0
-HOOK_BUDGET: Final = 30.0
 
 
 def default_root() -> Path:
@@ -130,7 +127,7 @@ class Environment:
 
     def ask(self, name: str, *command: str) -> str:
         """Send one command to a node through redis-cli and return the reply; empty if there is none within 2 s."""
-        return ask(self.places, self._process(name), *command)
+        return node.ask(self.places, self._process(name), *command)
 
     def master(self) -> str:
         """Return the name of the node that most Sentinels name as master.
@@ -142,7 +139,7 @@ class Environment:
         sentinels, names = state.of_kind("sentinel"), {p.address: p.name for p in state.of_kind("redis")}
         votes: list[str] = []
         for sentinel in sentinels:
-            reply = ask(self.places, sentinel, "SENTINEL", "get-master-addr-by-name", state.set_name)
+            reply = node.ask(self.places, sentinel, "SENTINEL", "get-master-addr-by-name", state.set_name)
             votes.append(names.get(reply.partition("\n")[0], ""))
             if votes[-1] and votes.count(votes[-1]) > len(sentinels) // 2:
                 return votes[-1]
@@ -151,7 +148,7 @@ class Environment:
     def stop(self, name: str) -> str:
         """Stop a process as a cluster does: stop hook (Redis only), then SIGTERM. Return what the hook logged."""
         found = self._process(name)
-        said = _run_stop_hook(found) if found.kind == "redis" and found.running else ""
+        said = node.run_stop_hook(found) if found.kind == "redis" and found.running else ""
         self._mark(name, stopped="planned")
         process.end([found.identity], grace=STOP_GRACE)
         return said
@@ -168,7 +165,7 @@ class Environment:
         with self.places.locked():
             found = self._process(name)
             if not found.running:
-                self.places.write(self.state.with_process(launch(self.places, found)))
+                self.places.write(self.state.with_process(node.launch(self.places, found)))
 
     def pause(self, name: str) -> None:
         """Let a process hang (SIGSTOP): its connections stay open, and it answers nobody."""
@@ -180,7 +177,7 @@ class Environment:
 
     def ready(self, name: str) -> bool:
         """Ask the node's own readiness probe."""
-        return probe(self._process(name), "readiness")
+        return node.probe(self._process(name), "readiness")
 
     def dead(self) -> list[Dead]:
         """Name the processes that ended although nobody here stopped them, each with its last words."""
@@ -196,46 +193,3 @@ class Environment:
     def _mark(self, name: str, *, stopped: str) -> None:
         with self.places.locked():
             self.places.write(self.state.with_process(msgspec.structs.replace(self._process(name), stopped=stopped)))
-
-
-def launch(places: Places, planned: Process) -> Process:
-    """Start one process of the table and return it with its identity."""
-    for place in (places.data / planned.name, places.run / planned.name):
-        place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = process.spawn(planned.argv, planned.environment, places.log(planned.name))
-    return msgspec.structs.replace(planned, pid=identity.pid, started=identity.started, stopped="")
-
-
-def ask(places: Places, node: Process, *command: str) -> str:
-    """Send one command to a Redis or Sentinel process; see ``Environment.ask``."""
-    user, secret = (("--user", "ops"), RedisUser.OPS.value) if node.kind == "redis" else ((), SENTINEL_AUTH_FILE)
-    argv = [node.environment["REDIS_CLI"], *user, "-h", node.address, "-p", str(node.port), *command]
-    password = (places.secrets / secret).read_text(encoding="ascii").strip()
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, timeout=CALL, check=False, env={"REDISCLI_AUTH": password}
-        )
-    except subprocess.TimeoutExpired:
-        return ""
-    return done.stdout.rstrip("\n")
-
-
-def probe(node: Process, which: str) -> bool:
-    """Run a node's probe script, as the kubelet would."""
-    name = Script.REDIS_PROBE if node.kind == "redis" else Script.SENTINEL_PROBE
-    argv = ["/bin/sh", programs.script(name), which]
-    try:
-        return subprocess.run(argv, capture_output=True, env=node.environment, timeout=10, check=False).returncode == 0
-    except subprocess.TimeoutExpired:
-        return False
-
-
-def _run_stop_hook(node: Process) -> str:
-    argv = ["/bin/sh", programs.script(Script.REDIS_STOP)]
-    try:
-        done = subprocess.run(
-            argv, capture_output=True, text=True, env=node.environment, timeout=HOOK_BUDGET, check=False
-        )
-    except subprocess.TimeoutExpired:
-        return f"the stop hook took longer than {HOOK_BUDGET:g} s"
-    return done.stderr

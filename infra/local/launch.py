@@ -5,29 +5,19 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import shutil
-import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
 from alerts.rules import prometheus_yaml
 from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, set_name
-from infra.local import ports, process, programs, scrape
+from infra.local import node, ports, process, programs, readiness, scrape
 from infra.local.binaries import HOW_TO_GET, Binaries
-from infra.local.control import ask, launch, probe
-from infra.local.errors import LocalError
-from infra.local.logs import last_words
 from infra.local.programs import Ports
 from infra.local.state import Places, Process, State
 from infra.redis_conf import acl_text, redis_conf, sentinel_conf
 
-READY: Final = 60.0
 DOWN_GRACE: Final = 15.0
-
-# Sentinel asks for a master's replicas every 10 s; until then no failover is possible. While the set starts they ask
-# more often (milliseconds, SENTINEL DEBUG).
-SENTINEL_INFO_PERIOD: Final = "10000"
-SENTINEL_INFO_PERIOD_AT_START: Final = "500"
 
 Say = Callable[[str], None]
 
@@ -56,10 +46,10 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State
     try:
         for planned in (*table.values(), *_watchers(places, binaries, chosen, state, say, with_api=with_api)):
             state = _start(places, state, planned)
-        _await_nodes(places, state)
+        readiness.await_nodes(places, state)
         if with_api:
             state = _start(places, state, programs.api(places, state, chosen.api))
-        _await_listening(places, state)
+        readiness.await_listening(places, state)
     except BaseException:
         process.end([p.identity for p in state.processes.values() if p.running], grace=DOWN_GRACE)
         places.state.unlink(missing_ok=True)
@@ -74,7 +64,7 @@ def api_is_installed() -> bool:
 
 def _start(places: Places, state: State, planned: Process) -> State:
     """Start a process and record it at once: whatever happens next, ``down`` finds it."""
-    state = state.with_process(launch(places, planned))
+    state = state.with_process(node.launch(places, planned))
     places.write(state)
     return state
 
@@ -130,64 +120,6 @@ def _write_exporter_passwords(places: Places, state: State) -> None:
         path = programs.exporter_passwords(places, name)
         path.touch(mode=0o600)
         path.write_text(scrape.exporter_passwords(nodes, user=user, password=password), encoding="utf-8")
-
-
-def _await_nodes(places: Places, state: State) -> None:
-    """Wait until every node's own probe is content and every Sentinel knows the whole set."""
-    sentinels = state.of_kind("sentinel")
-    waiting = {p.name: p for p in [*state.of_kind("redis"), *sentinels]}
-
-    def all_ready() -> bool:
-        _raise_if_dead(places, state)
-        for node in list(waiting.values()):
-            if probe(node, "readiness"):
-                del waiting[node.name]
-                if node.kind == "sentinel":
-                    ask(places, node, "SENTINEL", "DEBUG", "info-period", SENTINEL_INFO_PERIOD_AT_START)
-        return not waiting
-
-    if not process.wait_until(all_ready, READY, poll=0.1):
-        said = "; ".join(f"{name}: {last_words(places.log(name))}" for name in waiting)
-        raise LocalError(f"not ready within {READY:g} s: {said}")
-    if not process.wait_until(lambda: all(knows_all(places, s, state) for s in sentinels), READY, poll=0.1):
-        raise LocalError(f"the Sentinels did not find the whole set within {READY:g} s; see 'make logs'")
-    for sentinel in sentinels:
-        ask(places, sentinel, "SENTINEL", "DEBUG", "info-period", SENTINEL_INFO_PERIOD)
-
-
-def _await_listening(places: Places, state: State) -> None:
-    """Wait until every other process accepts connections."""
-    others = [p for p in state.processes.values() if p.kind not in {"redis", "sentinel"}]
-
-    def all_listen() -> bool:
-        _raise_if_dead(places, state)
-        return all(_listens(p) for p in others)
-
-    if not process.wait_until(all_listen, READY, poll=0.1):
-        silent = ", ".join(p.name for p in others if not _listens(p))
-        raise LocalError(f"no answer within {READY:g} s from {silent}; see 'make logs'")
-
-
-def _listens(found: Process) -> bool:
-    try:
-        socket.create_connection((found.address, found.port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def knows_all(places: Places, sentinel: Process, state: State) -> bool:
-    """Say whether a Sentinel knows every replica and every other Sentinel: only then would a failover work."""
-    words = ask(places, sentinel, "SENTINEL", "MASTER", state.set_name).splitlines()
-    fields = dict(zip(words[::2], words[1::2], strict=False))
-    replicas, others = len(state.of_kind("redis")) - 1, len(state.of_kind("sentinel")) - 1
-    return fields.get("num-slaves") == str(replicas) and fields.get("num-other-sentinels") == str(others)
-
-
-def _raise_if_dead(places: Places, state: State) -> None:
-    for found in state.processes.values():
-        if not found.running:
-            raise LocalError(f"{found.name} has ended: {last_words(places.log(found.name))}")
 
 
 def down(places: Places, *, keep_data: bool) -> list[str]:

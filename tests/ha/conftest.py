@@ -9,10 +9,20 @@ import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, Script, ScriptEnv
-from infra.local import binaries, launch, process, programs
+from cacheclient.contract import (
+    ACL_CONF,
+    REDIS_CONF,
+    SENTINEL_AUTH_FILE,
+    SENTINEL_CONF,
+    RedisUser,
+    Script,
+    ScriptBudget,
+    ScriptEnv,
+)
+from infra.local import binaries, launch, process, readiness
 from infra.local.control import Environment
 from infra.local.errors import LocalError
 from infra.local.programs import script
@@ -220,6 +230,12 @@ def only_nodes(server: str) -> binaries.Binaries:
     return dataclasses.replace(found, exporter=None, prometheus=None)
 
 
+@pytest.fixture
+def server_of() -> Callable[[str], Path]:
+    """The server program of a kind; skips the test if it is missing."""
+    return lambda server: only_nodes(server).server
+
+
 @pytest.fixture(params=SERVERS)
 def healthy(request: pytest.FixtureRequest, sets: Sets) -> Environment:
     """A whole set, on each kind of server."""
@@ -247,20 +263,29 @@ def healed(environment: Environment) -> Environment:
 
 def is_whole(environment: Environment) -> bool:
     state = environment.state
-    return all(environment.ready(name) for name in state.processes) and all(
-        launch.knows_all(environment.places, sentinel, state) for sentinel in state.of_kind("sentinel")
-    )
+    return all(map(environment.ready, state.processes)) and readiness.is_whole(environment.places, state)
 
 
 def describe(environment: Environment) -> str:
     return "; ".join(f"{name}: ready={environment.ready(name)}" for name in environment.state.processes)
 
 
-def replace_environment(environment: Environment, name: str, **changed: str) -> None:
-    """Change the script environment with which a process is started next."""
+@pytest.fixture
+def impatient() -> Callable[[Environment, str], contextlib.AbstractContextManager[None]]:
+    """Within the block a process is started with time budgets of one second."""
+
+    @contextlib.contextmanager
+    def within(environment: Environment, name: str) -> Iterator[None]:
+        usual = environment.state.processes[name].environment
+        _start_with(environment, name, {**usual, ScriptBudget.RETRY: "1", ScriptBudget.EMPTY: "1"})
+        try:
+            yield
+        finally:
+            _start_with(environment, name, usual)
+
+    return within
+
+
+def _start_with(environment: Environment, name: str, changed: dict[str, str]) -> None:
     state = environment.state
-    found = state.processes[name]
-    new = programs.Process(
-        **{f: getattr(found, f) for f in found.__struct_fields__} | {"environment": {**found.environment, **changed}}
-    )
-    environment.places.write(state.with_process(new))
+    environment.places.write(state.with_process(msgspec.structs.replace(state.processes[name], environment=changed)))

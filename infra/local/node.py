@@ -1,0 +1,54 @@
+"""One process of the environment: starting it, asking it, and running its pod's scripts."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Final
+
+import msgspec
+
+from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, Script
+from infra.local import process, programs
+from infra.local.state import Places, Process
+
+CALL: Final = 2.0
+PROBE_BUDGET: Final = 10.0
+HOOK_BUDGET: Final = 30.0
+
+
+def launch(places: Places, planned: Process) -> Process:
+    """Start one process of the table and return it with its identity."""
+    for place in (places.data / planned.name, places.run / planned.name):
+        place.mkdir(mode=0o700, parents=True, exist_ok=True)
+    identity = process.spawn(planned.argv, planned.environment, places.log(planned.name))
+    return msgspec.structs.replace(planned, pid=identity.pid, started=identity.started, stopped="")
+
+
+def ask(places: Places, found: Process, *command: str) -> str:
+    """Send one command to a Redis or Sentinel process and return the reply; empty if there is none within ``CALL``."""
+    user, secret = (("--user", "ops"), RedisUser.OPS.value) if found.kind == "redis" else ((), SENTINEL_AUTH_FILE)
+    argv = [found.environment["REDIS_CLI"], *user, "-h", found.address, "-p", str(found.port), *command]
+    password = (places.secrets / secret).read_text(encoding="ascii").strip()
+    done = _run(argv, {"REDISCLI_AUTH": password}, CALL)
+    return done.stdout.rstrip("\n") if done else ""
+
+
+def probe(found: Process, which: str) -> bool:
+    """Run a node's probe script, as the kubelet would."""
+    name = Script.REDIS_PROBE if found.kind == "redis" else Script.SENTINEL_PROBE
+    done = _run(["/bin/sh", programs.script(name), which], found.environment, PROBE_BUDGET)
+    return done is not None and done.returncode == 0
+
+
+def run_stop_hook(found: Process) -> str:
+    """Run a Redis node's stop hook, as the kubelet would, and return what it logged."""
+    done = _run(["/bin/sh", programs.script(Script.REDIS_STOP)], found.environment, HOOK_BUDGET)
+    return done.stderr if done else f"the stop hook took longer than {HOOK_BUDGET:g} s"
+
+
+def _run(argv: list[str], environment: dict[str, str], seconds: float) -> subprocess.CompletedProcess[str] | None:
+    """Run a program; None if it did not end in time."""
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, env=environment, timeout=seconds, check=False)
+    except subprocess.TimeoutExpired:
+        return None

@@ -6,7 +6,7 @@ The specs are pure. Logical names are constant for ever: a rename would make Pul
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 import pulumi
 from pulumi_kubernetes.apps.v1 import StatefulSet
@@ -31,6 +31,10 @@ POD_NAME_LABEL: Final = "statefulset.kubernetes.io/pod-name"
 # A StatefulSet's claim templates can never change, and volumes must be able to grow. So the claims are resources of
 # their own, which the StatefulSet adopts by name; the template only names them and sizes a claim somebody deleted.
 TEMPLATE_SIZE: Final = "10Gi"
+# When all pods are gone, all come back at once. One by one (OrderedReady), the first waits for a master whose pod waits
+# for the first to be ready: measured, that ends in minutes without a master, and with whoever came first promoted, even
+# with an empty disk. Rolling updates are one by one in either case.
+START_ORDER: Final = "Parallel"
 # Immutable in a StatefulSet too, so it is stated from the first day.
 REVISIONS_KEPT: Final = 10
 
@@ -49,7 +53,6 @@ class NodeSetSpec:
     ports: Mapping[str, int]
     metrics_port: int
     pod: PodSpecArgsDict
-    start_order: Literal["OrderedReady", "Parallel"]
     min_ready_seconds: int
 
     @property
@@ -73,7 +76,7 @@ def stateful_set_spec(nodes: NodeSetSpec) -> StatefulSetSpecArgsDict:
     return {
         "replicas": nodes.replicas,
         "service_name": nodes.headless_name,
-        "pod_management_policy": nodes.start_order,
+        "pod_management_policy": START_ORDER,
         "min_ready_seconds": nodes.min_ready_seconds,
         "revision_history_limit": REVISIONS_KEPT,
         "update_strategy": {"type": "RollingUpdate"},

@@ -80,7 +80,6 @@ def redis_nodes(stack: str, settings: Settings) -> NodeSetSpec:
         ports={"redis": Port.REDIS.value},
         metrics_port=Port.EXPORTER.value,
         pod=_pod(scope, settings, Component.REDIS, files, [_redis(scope, settings), exporter(settings, Port.REDIS)]),
-        start_order="OrderedReady",
         # A replica that has just joined is given time to catch up before the next pod goes.
         min_ready_seconds=10,
     )
@@ -109,8 +108,6 @@ def sentinel_nodes(stack: str, settings: Settings) -> NodeSetSpec:
         ports={"sentinel": Port.SENTINEL.value},
         metrics_port=Port.EXPORTER.value,
         pod=_pod(scope, settings, Component.SENTINEL, files, containers),
-        # Sentinels need each other to be useful, so none waits for another.
-        start_order="Parallel",
         min_ready_seconds=5,
     )
 

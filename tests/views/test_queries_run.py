@@ -1,0 +1,201 @@
+"""A real Prometheus answers every query of every panel, and evaluates every rule, over an hour of recorded history.
+
+The history continues the committed scrapes of real servers and what the client's own collector exposes: gauges stay,
+counters rise. So a query that matches nothing, joins nothing or divides by nothing is found, which no parser can tell.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import shutil
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from alerts.rules import GROUPS, prometheus_yaml
+from alerts.thresholds import Thresholds
+from cacheclient.contract import HITS, LATENCY_BUCKETS, MISSES, SCRAPE_SECONDS, Job
+from cacheclient.keys import KeySpace
+from cacheclient.metrics import register
+from cacheclient.stats import Stats
+from dashboards.boards import BOARDS
+
+SCRAPES = Path(__file__).parent / "data"
+NAMESPACE = "cache"
+STEP, HISTORY = 15, 3600
+# What a healthy history does not have.
+EMPTY = {"Failovers", "Critical alerts", "Deploys", "Invalidation bursts", "Stale values served"}
+
+
+@dataclass(frozen=True)
+class Prometheus:
+    """A running Prometheus whose history ends at ``end``."""
+
+    address: str
+    end: int
+
+    def ask(self, path: str, **parameters: str) -> Any:
+        """Return the data that one call of its HTTP API answers."""
+        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
+        try:
+            with urllib.request.urlopen(url, timeout=10) as reply:
+                return json.load(reply)["data"]
+        except urllib.error.HTTPError as error:
+            raise AssertionError(error.read().decode()) from error
+
+
+class Cache:
+    """What the collector reads of a cache: everything at its start."""
+
+    space = KeySpace("fp", 1)
+
+    def stats(self) -> Stats:
+        return Stats()
+
+
+def exposition() -> Iterator[tuple[str, str]]:
+    """Yield (labels of the target, its scrape) for two servers, a Sentinel and a process with the client."""
+    for file, job, pod in (
+        ("master", Job.REDIS, "redis-0"),
+        ("replica", Job.REDIS, "redis-1"),
+        ("sentinel", Job.SENTINEL, "sentinel-0"),
+    ):
+        yield target(job, pod), (SCRAPES / f"{file}.prom").read_text(encoding="utf-8")
+    registry = CollectorRegistry()
+    register(Cache(), registry=registry)
+    yield target(Job.API, "api-0"), generate_latest(registry).decode()
+
+
+def target(job: Job, pod: str) -> str:
+    return f'job="{job}",namespace="{NAMESPACE}",pod="{pod}",instance="{pod}"'
+
+
+def history(end: int) -> Iterator[str]:
+    """Yield OpenMetrics lines: each series from ``end`` minus an hour to ``end``."""
+    for labels, text in exposition():
+        kinds: dict[str, str] = dict(re.findall(r"^# TYPE (\S+) (\S+)$", text, flags=re.MULTILINE))
+        samples = [re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line) for line in text.splitlines() if line[:1] != "#"]
+        series = [(m[1], m[2] or "", float(m[3])) for m in samples if m]
+        series.append(("up", "", 1.0))
+        for index, (name, own, value) in enumerate(series):
+            rise = rise_per_step(name, index, kinds)
+            for moment in range(end - HISTORY, end + 1, STEP):
+                now = value + rise * (moment - end + HISTORY) / STEP
+                yield f"{name}{{{','.join(filter(None, (labels, own)))}}} {now} {moment}"
+    yield "# EOF"
+
+
+def rise_per_step(name: str, index: int, kinds: dict[str, str]) -> float:
+    """Return how fast a series rises: not at all (a gauge), or so that ratios of the results are plausible."""
+    if kinds.get(re.sub(r"_(bucket|count|sum)$", "", name)) == "histogram":
+        return index  # each bucket faster than the one below it
+    if name in {HITS.name, MISSES.name}:
+        return 40  # more lookups than errors
+    return 1 if kinds.get(name) == "counter" else 0
+
+
+@pytest.fixture(scope="module")
+def prometheus(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+    """Return a Prometheus with that history and the shipped rules."""
+    binary = shutil.which("prometheus")
+    if binary is None:
+        pytest.skip("prometheus is not on PATH: install Prometheus (Debian, Ubuntu: apt-get install prometheus)")
+    folder = tmp_path_factory.mktemp("prometheus")
+    end = int(time.time()) // STEP * STEP - 2 * STEP
+    (folder / "history.txt").write_text("\n".join(history(end)) + "\n", encoding="utf-8")
+    # Every second instead of every scrape, or the test would wait for the first evaluation.
+    rules = prometheus_yaml(NAMESPACE).replace(f"interval: {SCRAPE_SECONDS}s", "interval: 1s")
+    (folder / "rules.yml").write_text(rules, encoding="utf-8")
+    (folder / "prometheus.yml").write_text('rule_files: ["rules.yml"]', encoding="utf-8")
+    subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"],
+        cwd=folder, check=True, capture_output=True, timeout=60,
+    )  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{free.getsockname()[1]}"
+    with (folder / "log").open("wb") as log:
+        server = subprocess.Popen(
+            [binary, "--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"],
+            cwd=folder, stdout=log, stderr=log,
+        )  # fmt: skip
+    try:
+        wait_until_ready(address, server, folder / "log")
+        yield Prometheus(address, end)
+    finally:
+        server.terminate()
+        server.wait(20)
+
+
+def wait_until_ready(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        assert server.poll() is None, log.read_text()
+        try:
+            urllib.request.urlopen(f"http://{address}/-/ready", timeout=1).close()
+        except OSError:
+            time.sleep(0.05)
+        else:
+            return
+    raise AssertionError(log.read_text())
+
+
+def queries() -> Iterator[tuple[str, str, str, str]]:
+    """Yield (board, title, unit, query) of every panel and annotation."""
+    for key, build in BOARDS.items():
+        board = build(Thresholds())
+        for note in board["annotations"]["list"]:
+            yield key, note["name"], "", note["expr"]
+        for panel in (inner for outer in board["panels"] for inner in [outer, *outer.get("panels", [])]):
+            for query in panel.get("targets", []):
+                yield key, panel["title"], panel["fieldConfig"]["defaults"]["unit"], query["expr"]
+
+
+def test_every_panel_query_finds_plausible_values(prometheus: Prometheus) -> None:
+    problems, empty = [], set()
+    period = {"start": str(prometheus.end - HISTORY // 2), "end": str(prometheus.end), "step": "60"}
+    for key, title, unit, query in queries():
+        expr = re.sub(r"\$\w+", ".+", re.sub(r"\$__rate_interval|\$__range", "5m", query))
+        found = prometheus.ask("query_range", query=expr, start=str(start), end=str(prometheus.end), step="60")[
+            "result"
+        ]
+        values = [float(value) for series in found for _, value in series["values"]]
+        if not found:
+            empty.add(title)
+        if len(found) > 200:
+            problems.append(f"{key}: {title}: {len(found)} series")
+        if not all(map(math.isfinite, values)):
+            problems.append(f"{key}: {title}: not a number: {expr}")
+        if unit == "percentunit" and not all(-1e-9 <= value <= 1 for value in values):
+            problems.append(f"{key}: {title}: a share outside 0 to 1: {min(values)} to {max(values)}")
+    assert not problems, "\n".join(problems)
+    assert empty <= EMPTY
+
+
+def test_every_rule_evaluates_without_an_error(prometheus: Prometheus) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+        if rules and all(rule["health"] != "unknown" for rule in rules):
+            break
+        time.sleep(0.2)
+    assert [rule["name"] for rule in rules if rule["health"] != "ok"] == []
+    assert len(rules) == sum(len(group.alerts) + len(group.recordings) for group in GROUPS)
+
+
+def test_a_quantile_of_the_history_lies_within_the_buckets(prometheus: Prometheus) -> None:
+    expr = "histogram_quantile(0.95, sum by (le) (rate(cache_lookup_duration_seconds_bucket[5m])))"
+    (series,) = prometheus.ask("query", query=expr, time=str(prometheus.end))["result"]
+    assert 0 < float(series["value"][1]) <= max(LATENCY_BUCKETS)

@@ -45,8 +45,10 @@ class UnavailableError(CacheError):
 
     Attributes:
         kind: the closed set that ``cache_errors_total`` counts by.
+        in_doubt: whether Redis may have executed the command all the same, or may yet: it was sent and not answered.
     """
 
-    def __init__(self, message: str, kind: ErrorType = ErrorType.CONNECTION) -> None:
+    def __init__(self, message: str, kind: ErrorType = ErrorType.CONNECTION, *, in_doubt: bool = False) -> None:
         super().__init__(message)
         self.kind = kind
+        self.in_doubt = in_doubt

@@ -15,7 +15,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ssl import SSLContext
 from typing import Any, Final, Self
 
@@ -35,7 +35,7 @@ class Login:
     """Who connects, and the seconds a connection (``connect_timeout``) and a command (``timeout``) may take."""
 
     username: str = ""
-    password: str = ""
+    password: str = field(default="", repr=False)
     database: int = 0
     name: str = "cachestack"
     ssl: SSLContext | None = None
@@ -56,19 +56,19 @@ class _Slot:
 
     def answer(self, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
-            self.fail(refused(str(reply)))
+            self.fail(refused(str(reply)), in_doubt=False)
             return
         for futures, value in zip(self.waiters, reply if self.many else (reply,), strict=True):
             for future in futures:
                 if not future.done():  # its caller may have been cancelled, or told that time is up
                     future.set_result(value)
 
-    def fail(self, error: UnavailableError) -> None:
+    def fail(self, error: UnavailableError, *, in_doubt: bool = True) -> None:
         for futures in self.waiters:
             for future in futures:
                 if not future.done():
                     # One exception a caller: raised in several places, one object would grow its traceback for ever.
-                    future.set_exception(UnavailableError(str(error), error.kind))
+                    future.set_exception(UnavailableError(str(error), error.kind, in_doubt=in_doubt))
 
 
 class Pipe(asyncio.Protocol):
@@ -108,7 +108,7 @@ class Pipe(asyncio.Protocol):
                 await pipe.call("HELLO", 3, *auth, "SETNAME", login.name)
                 if login.database:
                     await pipe.call("SELECT", login.database)
-        except (OSError, TimeoutError) as error:
+        except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name in the DNS
             pipe.close()
             raise UnavailableError(f"cannot connect to {address}: {error or 'no answer in time'}") from error
         except BaseException:
@@ -163,13 +163,15 @@ class Pipe(asyncio.Protocol):
                     if self._on_push is not None:
                         self._on_push(reply)
                 else:
-                    self._slots.popleft().answer(reply)
-        except (hiredis.ProtocolError, IndexError, ValueError) as error:  # not Redis at the other end, or out of step
+                    self._slots[0].answer(reply)
+                    self._slots.popleft()  # last: should the answer not fit, its callers are failed with the others
+        except (hiredis.ProtocolError, IndexError, TypeError, ValueError) as error:  # not Redis, or out of step
             self._end(f"the connection broke the protocol: {error}")
             if self._transport is not None:
                 self._transport.abort()
             return
-        self._overdue = False
+        if self._overdue:  # a push or a part of a reply does not end the wait of the slot whose turn it is
+            self._overdue = bool(self._slots) and self._slots[0].deadline <= self._loop.time()
         self._watch()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -214,7 +216,7 @@ class Pipe(asyncio.Protocol):
         """Fail every slot whose time is up; close the connection if the oldest has waited past the stall limit."""
         self._timer = None
         now = self._loop.time()
-        if self._slots and now >= self._slots[0].deadline - self._timeout + self._login.connect_timeout:
+        if self._slots and now >= self._given_up():
             self.close()
             return
         for slot in self._slots:
@@ -225,13 +227,16 @@ class Pipe(asyncio.Protocol):
         self._watch()
 
     def _watch(self) -> None:
-        """Set the timer on the next thing that can happen to the oldest slot: overdue, or given up."""
-        if self._timer is not None:
+        """Set the timer on what happens next: a slot becomes overdue, or the oldest is given up."""
+        if self._timer is not None or not self._slots:
             return
-        if self._slots:
-            oldest = self._slots[0].deadline
-            given_up = oldest - self._timeout + self._login.connect_timeout
-            self._timer = self._loop.call_at(oldest if oldest > self._loop.time() else given_up, self._expire)
+        now, given_up = self._loop.time(), self._given_up()
+        due = next((slot.deadline for slot in self._slots if slot.deadline > now), given_up)
+        self._timer = self._loop.call_at(min(due, given_up), self._expire)
+
+    def _given_up(self) -> float:
+        """Return when the oldest slot has waited so long that the connection is closed."""
+        return self._slots[0].deadline + max(0.0, self._login.connect_timeout - self._timeout)
 
     def _end(self, reason: str) -> None:
         if self.closed.done():

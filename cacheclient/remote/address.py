@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
-from urllib.parse import SplitResult, parse_qsl, unquote, urlsplit
+from urllib.parse import SplitResult, unquote, urlsplit
 
 from cacheclient.contract import Port
 from cacheclient.errors import ConfigurationError
@@ -58,11 +58,13 @@ def parse(
     Raises:
         ConfigurationError: for anything else; the text never repeats a password.
     """
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in SCHEMES:
         raise ConfigurationError(f"url scheme {parts.scheme!r}: one of {', '.join(SCHEMES)}")
-    if parts.fragment or parse_qsl(parts.query):
-        raise ConfigurationError("url: options belong in CacheOptions, not behind ? or #")
+    if parts.fragment or parts.query or "@" in parts.path:
+        raise ConfigurationError(
+            "url: options belong in CacheOptions, not behind ? or #; in a password write %3F, %23, %2F"
+        )
     if parts.scheme == "memory":
         if parts.netloc or parts.path.strip("/"):
             raise ConfigurationError("url memory:// takes no host and no path")
@@ -96,14 +98,21 @@ def read_secret(path: str | Path) -> str:
     return secret
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:  # its text may repeat the URL
+        raise ConfigurationError("url: not a URL; an IPv6 address needs brackets, as in redis://[::1]:6379") from None
+
+
 def _credentials(parts: SplitResult) -> tuple[str, str, list[str]]:
     given, _, hosts = parts.netloc.rpartition("@")
     user, _, secret = given.partition(":")
     names = [host for host in hosts.split(",") if host]
     if not names or len(names) != hosts.count(",") + 1:
-        raise ConfigurationError(f"url {parts.scheme}://{hosts}: at least one host, separated by single commas")
+        raise ConfigurationError(f"url {parts.scheme}://...: at least one host, separated by single commas")
     if len(names) > 1 and not parts.scheme.endswith("+sentinel"):
-        raise ConfigurationError(f"url {parts.scheme}://{hosts}: one host; several are for redis+sentinel://")
+        raise ConfigurationError(f"url {parts.scheme}://...: one host; several are for redis+sentinel://")
     return unquote(user), unquote(secret), names
 
 
@@ -111,10 +120,10 @@ def _address(text: str, default_port: int) -> Address:
     try:
         split = urlsplit(f"//{text}")
         host, port = split.hostname, split.port
-    except ValueError as error:
-        raise ConfigurationError(f"url host {text!r}: {error}") from None
-    if not host or port == 0:
-        raise ConfigurationError(f"url host {text!r}: host or host:port, ports 1 to 65535")
+    except ValueError:
+        host, port = None, None
+    if not host or port == 0:  # what was given is not repeated: it is a password if the user forgot the @
+        raise ConfigurationError("url: each host is a name, or name:port with a port from 1 to 65535")
     return Address(host, port or default_port)
 
 

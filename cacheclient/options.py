@@ -27,9 +27,11 @@ class TTL(float, Enum):
     LONG = 3600.0
 
 
-def _check(owner: str, name: str, value: float, low: float, high: float) -> None:
-    if not isinstance(value, (int, float)) or isinstance(value, bool) or not low <= value <= high:
-        raise ConfigurationError(f"{owner}.{name}={value!r}: a number from {low:g} to {high:g}")
+def _check(owner: str, name: str, value: float, low: float, high: float, kind: type = float) -> None:
+    allowed = int if kind is int else (int, float)
+    if not isinstance(value, allowed) or isinstance(value, bool) or not low <= value <= high:
+        noun = "a whole number" if kind is int else "a number"
+        raise ConfigurationError(f"{owner}.{name}={value!r}: {noun} from {low:.15g} to {high:.15g}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +51,8 @@ class L1Options:
     jitter: float = 0.1
 
     def __post_init__(self) -> None:
-        _check("l1", "max_entries", self.max_entries, 0, 10**8)
-        _check("l1", "max_bytes", self.max_bytes, 1024, 2**40)
+        _check("l1", "max_entries", self.max_entries, 0, 10**8, int)
+        _check("l1", "max_bytes", self.max_bytes, 1024, 2**40, int)
         _check("l1", "ttl", self.ttl, 0.001, 86_400)
         _check("l1", "jitter", self.jitter, 0, 0.5)
 
@@ -75,7 +77,19 @@ class L2Options:
         _check("l2", "ttl", self.ttl, 0.01, 30 * 86_400)
         _check("l2", "timeout", self.timeout, 0.001, 60)
         _check("l2", "connect_timeout", self.connect_timeout, 0.01, 60)
-        _check("l2", "max_batch", self.max_batch, 1, 4096)
+        _check("l2", "max_batch", self.max_batch, 1, 4096, int)
+
+    def life(self, ttl: float | None) -> float:
+        """Return the seconds that a value lives which a call gave ``ttl``.
+
+        Raises:
+            ConfigurationError: if that is neither None nor 0.001 s to 30 days.
+        """
+        if ttl is None:
+            return self.ttl
+        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0.001 <= ttl <= 30 * 86_400:  # noqa: PLR2004
+            raise ConfigurationError(f"ttl={ttl!r}: seconds, from 0.001 to 2592000 (30 days)")
+        return float(ttl)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,7 +112,7 @@ class LockOptions:
         _check("lock", "load_timeout", self.load_timeout, 0.01, 3600)
         _check("lock", "lease", self.lease, 0.01, 3600)
         _check("lock", "wait", self.wait, 0.001, 3600)
-        _check("lock", "max_unleased", self.max_unleased, 1, 10_000)
+        _check("lock", "max_unleased", self.max_unleased, 1, 10_000, int)
         if self.lease < self.load_timeout:
             raise ConfigurationError(f"lock.lease={self.lease!r}: at least lock.load_timeout ({self.load_timeout:g})")
 
@@ -133,7 +147,7 @@ class CacheOptions:
     def to_env(self) -> dict[str, str]:
         """Return the environment variables that ``from_env`` reads back to an equal value."""
         return {
-            _variable(group.name, option.name): repr(getattr(getattr(self, group.name), option.name))
+            _variable(group.name, option.name): _text(getattr(getattr(self, group.name), option.name))
             for group in dataclasses.fields(self)
             for option in dataclasses.fields(getattr(self, group.name))
         }
@@ -168,6 +182,10 @@ class CacheOptions:
 
 def _variable(group: str, option: str) -> str:
     return f"{Env.OPTION_PREFIX.value}{group}_{option}".upper()
+
+
+def _text(value: float) -> str:
+    return repr(float(value)) if isinstance(value, TTL) else repr(value)  # an Enum's repr is not a number
 
 
 def _lookup(variable: str, known: Mapping[str, tuple[str, str, type]]) -> tuple[str, str, type]:

@@ -8,7 +8,9 @@ nothing: it raises a counter up to three, which is why a hit costs little more t
 never displace what is in use.
 
 Fenced fills close the race of reading L2 while the key is being invalidated: ``begin`` registers a fence before the
-read, everything that drops the key drops the fence too, and ``commit`` stores only if its own fence still stands.
+read, everything that drops the key drops the fence too, and ``commit`` stores only if its own fence still stands. Reads
+of one key that overlap share a fence: were each to replace the one before, a key read more often than Redis answers
+would never be stored. The first to commit takes the fence away, the others need not store the same again.
 
 All methods belong to one thread (the event loop's). Other threads may look into ``table``: a dict read is atomic.
 """
@@ -17,8 +19,7 @@ from __future__ import annotations
 
 import random
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from itertools import count
+from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
 
@@ -49,6 +50,15 @@ class Item:
         self.in_main = False
 
 
+class Fence:
+    """Stands from before a read until the fill after it, unless the key is dropped meanwhile."""
+
+    __slots__ = ("readers",)
+
+    def __init__(self) -> None:
+        self.readers = 0
+
+
 class Local:
     """The L1 of one cache.
 
@@ -64,8 +74,7 @@ class Local:
         self._small: OrderedDict[str, Item] = OrderedDict()
         self._main: OrderedDict[str, Item] = OrderedDict()
         self._ghost: OrderedDict[int, None] = OrderedDict()
-        self._fences: dict[str, int] = {}
-        self._numbers: Iterator[int] = count(1)
+        self._fences: dict[str, Fence] = {}
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
 
     def reader(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any]:
@@ -100,24 +109,27 @@ class Local:
             self._stats.lookup.observe(seconds, _SAMPLE)
             all_lookups.observe(seconds, _SAMPLE)
 
-    def begin(self, key: str) -> int:
-        """Register a fence for a fill that is about to read ``key``; a later ``begin`` of the key replaces it."""
-        fence = next(self._numbers)
-        self._fences[key] = fence
+    def begin(self, key: str) -> Fence:
+        """Register a fence for a fill that is about to read ``key``; ``commit`` or ``abandon`` it, whatever happens."""
+        fence = self._fences.get(key)
+        if fence is None:
+            fence = self._fences[key] = Fence()
+        fence.readers += 1
         return fence
 
-    def abandon(self, key: str, fence: int) -> None:
-        """Remove the fence if it still stands: there is nothing to fill."""
-        if self._fences.get(key) == fence:
+    def abandon(self, key: str, fence: Fence) -> None:
+        """Give up one reader's claim: there is nothing to fill. The last one takes the fence away."""
+        fence.readers -= 1
+        if not fence.readers and self._fences.get(key) is fence:
             del self._fences[key]
 
-    def commit(self, key: str, fence: int, stored: Stored, now: float, remaining: float) -> bool:
+    def commit(self, key: str, fence: Fence, stored: Stored, now: float, remaining: float) -> bool:
         """Store a value if its fence still stands, until its ttl here or its ``remaining`` seconds in L2 are over.
 
         Returns:
             Whether it was stored. The ttl is shortened by a random share (``jitter``).
         """
-        if self._fences.get(key) != fence:
+        if self._fences.get(key) is not fence:
             return False
         del self._fences[key]
         life = self._options.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only

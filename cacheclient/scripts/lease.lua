@@ -6,7 +6,7 @@
 local entry = redis.call('GET', KEYS[1])
 if entry then
   local state = string.sub(entry, 1, 1)
-  if state == 'L' then
+  if state == 'L' and #entry == 9 then -- longer is no lease, and nobody would ever fill it
     return entry
   end
   if state == 'V' and string.sub(entry, 10, 11) == ARGV[3] and string.sub(entry, 2, 9) ~= ARGV[4] then

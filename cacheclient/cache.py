@@ -10,9 +10,9 @@ An L1 hit is one call of ``peek`` (see ``local``): no lock, no key formatting an
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import warnings
-from collections.abc import Iterable, Mapping
-from copy import deepcopy
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -23,7 +23,7 @@ from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
 from cacheclient.connect import connect, environment, target_of
 from cacheclient.contract import Tier
-from cacheclient.errors import ClosedError, ConfigurationError, UnavailableError
+from cacheclient.errors import ClosedError, UnavailableError
 from cacheclient.flights import Flights, Loader
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
@@ -86,7 +86,7 @@ class AsyncCache:
             self._store, self._local, self._serializer, self.options, stats=self._stats, gate=self._gate, clock=clock
         )
         self._journal = Journal(self._bury, self.options.sync.journal, clock)
-        self._open = False
+        self._open = self._closed = False
         if self._shared.link is not None:
             self._shared.link.on_open(lambda _: self._journal.replay())
 
@@ -138,18 +138,22 @@ class AsyncCache:
 
     async def start(self) -> None:
         """Open the cache. Waits at most ``l2.connect_timeout`` for Redis, which may be away."""
-        if self._open:
-            raise ClosedError("the cache is open already")
+        if self._open or self._closed:
+            raise ClosedError("a cache is opened once: make another one")
         self._open = True
         self._journal.start()
         if self._shared.link is not None:
-            await self._shared.link.start()
+            try:
+                await self._shared.link.start()
+            except BaseException:  # cancelled while waiting for Redis: nobody will call close
+                await self.close()
+                raise
 
     async def close(self) -> None:
         """Cancel loads in flight, send what is owed to Redis once more, and close every connection. Twice is fine."""
         if not self._open:
             return
-        self._open = False
+        self._open, self._closed = False, True
         await self._flights.close()
         await self._journal.close()
         if self._shared.listener is not None:
@@ -204,7 +208,10 @@ class AsyncCache:
         stored = await self._read(key)
         if stored is not None:
             return stored.value
-        landed = await self._flights.fly(key, self.space.full(key), load, self._ttl(ttl))
+        # While Redis lacks the tombstone of an own invalidation, what it holds must not be asked for.
+        landed = await self._flights.fly(
+            key, self.space.full(key), load, self.options.l2.life(ttl), leased=key not in self._journal
+        )
         self._stats.all_lookups.observe(perf_counter() - began)
         return landed.value
 
@@ -232,20 +239,16 @@ class AsyncCache:
             CodecError: if the value cannot be encoded.
         """
         self._check_open()
-        full, life = self.space.full(key), self._ttl(ttl)
+        full, life = self.space.full(key), self.options.l2.life(ttl)
         data, stored = self._serializer.dump(value, life)
         self._forget(key)
-        fence = self._local.begin(key)
         try:
-            await self._store.put(full, data, life)
+            with self._owing(key):
+                await self._store.put(full, data, life)
         except UnavailableError:
-            self._forget(key)
-            self._journal.owe(key)
             return False
-        if self._store.echoes:
-            self._forget(key)
-        else:
-            self._local.commit(key, fence, stored, self._clock(), life)
+        if not self._store.echoes:
+            self._local.commit(key, self._local.begin(key), stored, self._clock(), life)
         return True
 
     async def invalidate(self, key: str, *, durable: bool = False) -> bool:
@@ -268,19 +271,16 @@ class AsyncCache:
         self._journal.note(key)
         self._stats.invalidations["local"] += 1
         try:
-            acknowledged = await self._bury(key, durable=durable) or not durable
+            with self._owing(key):
+                return await self._bury(key, durable=durable) or not durable
         except UnavailableError:
-            acknowledged = False
-            self._journal.owe(key)
-        # Again: a read that began before the tombstone stood may have filled L1 meanwhile.
-        self._forget(key)
-        return acknowledged
+            return False
 
     # -- observation ------------------------------------------------------------------------------------------------
 
     def stats(self) -> Stats:
         """Return a snapshot of all counters: can be pickled, merged over processes and subtracted."""
-        return deepcopy(self._stats)
+        return self._stats - Stats()  # no Python code runs while a counter is copied, so any thread may ask
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -291,23 +291,40 @@ class AsyncCache:
         began = perf_counter()
         stats = self._stats
         stats.l1.misses += 1
+        stored = None if key in self._journal else await self._fetch(key, full)
+        if stored is None:
+            stats.l2.misses += 1
+            return None
+        stats.l2.hits += 1
+        stats.all_lookups.observe(perf_counter() - began)
+        return stored
+
+    async def _fetch(self, key: str, full: str) -> Stored | None:
         fence = self._local.begin(key)
         try:
             stored = self._serializer.load(await self._store.read(full))
+            if stored is not None:
+                self._local.commit(key, fence, stored, self._clock(), self._serializer.remaining(stored))
         except UnavailableError:
-            stored = None
-        if stored is None:
-            self._local.abandon(key, fence)
-            stats.l2.misses += 1
             return None
-        self._local.commit(key, fence, stored, self._clock(), self._serializer.remaining(stored))
-        stats.l2.hits += 1
-        stats.all_lookups.observe(perf_counter() - began)
+        finally:
+            self._local.abandon(key, fence)
         return stored
 
     def _forget(self, key: str) -> None:
         self._local.drop(key)
         self._flights.detach(key)
+
+    @contextlib.contextmanager
+    def _owing(self, key: str) -> Iterator[None]:
+        """Owe Redis a tombstone of ``key`` unless the write inside is acknowledged; a cancelled caller cannot tell."""
+        try:
+            yield
+        except BaseException:
+            self._journal.owe(key)
+            raise
+        finally:
+            self._forget(key)  # again: a read that began before the write may have filled L1 meanwhile
 
     async def _bury(self, key: str, *, durable: bool = False) -> bool:
         # The tombstone outlives every load that may have begun before it.
@@ -326,13 +343,6 @@ class AsyncCache:
                 self._stats.invalidations["remote"] += 1
                 self._local.drop(key)
                 self._flights.pushed(key)
-
-    def _ttl(self, ttl: float | None) -> float:
-        if ttl is None:
-            return self.options.l2.ttl
-        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0.001 <= ttl <= 30 * 86_400:  # noqa: PLR2004
-            raise ConfigurationError(f"ttl={ttl!r}: seconds, from 0.001 to 2592000 (30 days)")
-        return float(ttl)
 
     def _check_open(self) -> None:
         if not self._open:

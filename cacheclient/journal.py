@@ -19,6 +19,7 @@ from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
 
 _RETRY: Final = 0.1  # seconds between attempts while something is owed
+_BATCH: Final = 128  # tombstones on their way at once: what follows a failover must not delay the callers' own commands
 
 
 class Journal:
@@ -29,13 +30,17 @@ class Journal:
         self._keep = keep
         self._clock = clock
         self._recent: OrderedDict[str, float] = OrderedDict()
-        self._owed: OrderedDict[str, None] = OrderedDict()
+        self._owed: dict[str, object] = {}  # the object is new with each debt
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
         """Return how many invalidations are owed to Redis."""
         return len(self._owed)
+
+    def __contains__(self, key: str) -> bool:
+        """Return whether Redis may still hold what an own invalidation of ``key`` was to remove."""
+        return key in self._owed
 
     def note(self, key: str) -> None:
         """Remember that ``key`` was invalidated now."""
@@ -47,7 +52,7 @@ class Journal:
 
     def owe(self, key: str) -> None:
         """Send the tombstone of ``key`` until it gets through."""
-        self._owed[key] = None
+        self._owed[key] = object()
         self._wake.set()
 
     def replay(self) -> None:
@@ -55,7 +60,7 @@ class Journal:
         horizon = self._clock() - self._keep
         for key, noted in self._recent.items():
             if noted >= horizon:
-                self._owed[key] = None
+                self._owed[key] = object()
         self._wake.set()
 
     def start(self) -> None:
@@ -78,12 +83,17 @@ class Journal:
                 self._wake.set()
 
     async def _pay(self) -> bool:
-        """Send all that is owed, concurrently; keep what did not get through. Return whether nothing is left."""
-        owed, self._owed = self._owed, OrderedDict()
-        results = await asyncio.gather(*(self._send(key) for key in owed), return_exceptions=True)
-        for key, result in zip(owed, results, strict=True):
-            if isinstance(result, UnavailableError):
-                self._owed[key] = None
-            elif isinstance(result, BaseException):
-                raise result
+        """Send all that is owed; what does not get through stays. Return whether nothing is left."""
+        owed = list(self._owed.items())
+        for start in range(0, len(owed), _BATCH):
+            batch = owed[start : start + _BATCH]
+            results = await asyncio.gather(*(self._send(key) for key, _ in batch), return_exceptions=True)
+            for (key, debt), result in zip(batch, results, strict=True):
+                if isinstance(result, BaseException):
+                    if not isinstance(result, UnavailableError):
+                        raise result
+                elif self._owed.get(key) is debt:  # else it was owed anew meanwhile, and this came too early for that
+                    del self._owed[key]
+            if any(isinstance(result, UnavailableError) for result in results):
+                break
         return not self._owed

@@ -14,15 +14,17 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import logging
 from collections.abc import Callable
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate, ServerClock, parse_time
 from cacheclient.errors import UnavailableError
-from cacheclient.remote import Address, Connection, Login, Pipe
+from cacheclient.remote import Connection, Login, Pipe
 from cacheclient.stats import Stats
 
 _RETRY: Final = 0.05  # seconds before the next attempt; the link looks for another master meanwhile
+_log = logging.getLogger("cacheclient")
 
 
 class Listener:
@@ -48,19 +50,19 @@ class Listener:
         self._stats = stats
         self._clock = clock
         self._server_clock = server_clock
-        self._address: Address | None = None
         self._task: asyncio.Task[None] | None = None
         self.gate = Gate(0.0)
 
     def follow(self, connection: Connection) -> None:
-        """Listen to the server that ``connection`` leads to; a listener already there stays as it is."""
-        if connection.address == self._address:
-            return
-        self._address = connection.address
+        """Listen to the server that ``connection`` leads to, for as long as that is open.
+
+        Even at the same address another server may answer now, and the old one may go on answering over the old
+        connection: what it proves says nothing about the new one.
+        """
         self._shut()
         if self._task is not None:
             self._task.cancel()
-        self._task = asyncio.create_task(self._run(connection.address), name="cacheclient-listener")
+        self._task = asyncio.create_task(self._run(connection), name="cacheclient-listener")
 
     async def close(self) -> None:
         """Stop listening."""
@@ -69,33 +71,37 @@ class Listener:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
 
-    async def _run(self, address: Address) -> None:
-        while True:
+    async def _run(self, connection: Connection) -> None:
+        told = False
+        while not connection.lost:
             try:
-                pipe = await Pipe.open(address, self._login, self._on_push)
-            except UnavailableError:
-                await asyncio.sleep(_RETRY)
-                continue
-            try:
-                await self._listen(pipe)
-            except UnavailableError:
-                self._stats.gaps += 1
-            finally:
-                self._shut()
-                pipe.close()
+                await self._open_and_listen(connection)
+            except UnavailableError as error:
+                if not told and not connection.lost:
+                    _log.warning("cacheclient: L1 is bypassed until Redis tells of changes: %s", error)
+                told = True
+            await asyncio.sleep(_RETRY)
 
-    async def _listen(self, pipe: Pipe) -> None:
+    async def _open_and_listen(self, connection: Connection) -> None:
+        pipe = await Pipe.open(connection.address, self._login, self._on_push)
+        try:
+            await self._listen(pipe, connection)
+        finally:
+            self._stats.gaps += self._stats.listener_connected
+            self._shut()
+            pipe.close()
+
+    async def _listen(self, pipe: Pipe, connection: Connection) -> None:
         """Turn tracking on, forget what was learnt before, then prove freshness four times per ``max_staleness``."""
         await pipe.call("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
         self._invalidated(None)
-        while True:
+        ends = (pipe.closed, connection.reads.closed, connection.writes.closed)
+        while not any(end.done() for end in ends):
             asked = self._clock()
             self._server_clock.observe(parse_time(await pipe.call("TIME")), asked)
             self.gate.until = asked + self._max_staleness
             self._stats.listener_connected = True
-            await asyncio.wait([pipe.closed], timeout=self._max_staleness / 4)
-            if pipe.closed.done():
-                raise UnavailableError("the tracking connection was lost")
+            await asyncio.wait(ends, timeout=self._max_staleness / 4, return_when=asyncio.FIRST_COMPLETED)
 
     def _shut(self) -> None:
         self.gate.until = 0.0

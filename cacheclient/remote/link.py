@@ -38,6 +38,11 @@ class Connection:
     writes: Pipe
     replicas: int
 
+    @property
+    def lost(self) -> bool:
+        """Whether one of its pipes has ended, so that the link gives it up."""
+        return self.reads.closed.done() or self.writes.closed.done()
+
     def close(self) -> None:
         """Close both pipes."""
         self.reads.close()

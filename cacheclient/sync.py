@@ -40,7 +40,13 @@ class _Runtime:
         self.loaders = ThreadPoolExecutor(loaders, thread_name_prefix="cacheclient-loader")
         self._thread = threading.Thread(target=self.loop.run_forever, name="cacheclient-loop", daemon=True)
         self._thread.start()
-        self.cache = self.run(self._start(build))
+        self._closing = threading.Lock()
+        self._closed = False
+        try:
+            self.cache = self.run(self._start(build))
+        except BaseException:
+            self._stop()
+            raise
 
     @staticmethod
     async def _start(build: Callable[[], AsyncCache]) -> AsyncCache:
@@ -49,8 +55,16 @@ class _Runtime:
         return cache
 
     def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
-        """Run ``coroutine`` on the background loop and wait for it; an interrupt cancels it."""
-        future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
+        """Run ``coroutine`` on the background loop and wait for it; an interrupt cancels it.
+
+        Raises:
+            ClosedError: if another thread has closed the cache.
+        """
+        with self._closing:  # what is accepted here, close() waits for; a loop that has stopped would never answer
+            if self._closed:
+                coroutine.close()
+                raise ClosedError("the cache is closed")
+            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
         try:
             return future.result()
         except BaseException:
@@ -58,7 +72,20 @@ class _Runtime:
             raise
 
     def close(self) -> None:
-        self.run(self.cache.close())
+        """Close the cache, end what other threads still wait for, and stop the loop."""
+        with self._closing:
+            self._closed = True
+        try:
+            asyncio.run_coroutine_threadsafe(self._drain(), self.loop).result()
+        finally:
+            self._stop()
+
+    async def _drain(self) -> None:
+        await self.cache.close()
+        rest = asyncio.all_tasks() - {asyncio.current_task()}
+        await asyncio.gather(*rest, return_exceptions=True)
+
+    def _stop(self) -> None:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
@@ -79,6 +106,8 @@ class Cache:
         self._runtime: _Runtime | None = None
         self._inherited: _Runtime | None = None
         self._lock = threading.Lock()
+        this = weakref.ref(self)
+        os.register_at_fork(after_in_child=lambda: _forked(this()))
 
     @classmethod
     def from_url(
@@ -105,6 +134,7 @@ class Cache:
         def build() -> AsyncCache:
             return AsyncCache(target, namespace=namespace, version=version, type=type, codec=codec, options=options)
 
+        build()  # what cannot work is refused here, not when the first process starts
         return cls(build, options)
 
     @classmethod
@@ -122,8 +152,6 @@ class Cache:
             if self._runtime is not None:
                 raise ClosedError("the cache is open already")
             self._runtime = _Runtime(self._build, self._loaders)
-        this = weakref.ref(self)
-        os.register_at_fork(after_in_child=lambda: _forked(this()))
 
     def close(self) -> None:
         """Close what this process opened. Twice is fine."""

@@ -32,6 +32,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "coalesced": ("process",),
     "leases": ("granted", "wait", "value"),
     "invalidations": ("local", "remote"),
+    "stale_served": ("error", "wait"),  # the loader failed; another process's load took too long
 }
 
 Sample = tuple[tuple[str, ...], float]
@@ -67,7 +68,7 @@ class CacheCollector(Collector):
                        contract.MEMORY_PRESSURE, contract.EVICTIONS, contract.ERRORS, contract.LOADER_CALLS,
                        contract.COALESCED, contract.LEASES, contract.INVALIDATIONS, contract.CONNECTION_ERRORS,
                        contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS,
-                       contract.CIRCUIT_STATE):  # fmt: skip
+                       contract.CIRCUIT_STATE, contract.STALE_SERVED):  # fmt: skip
             yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
                        contract.LOADER_SECONDS, contract.FAILOVER_SECONDS):  # fmt: skip
@@ -135,6 +136,7 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.LISTENER_CONNECTED.name: [((name,), float(stats.listener_connected))],
         contract.LISTENER_GAPS.name: [((name,), stats.gaps)],
         contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
+        contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],
     }
     return cells[metric.name]
 

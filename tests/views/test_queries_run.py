@@ -168,9 +168,7 @@ def test_every_panel_query_finds_plausible_values(prometheus: Prometheus) -> Non
     period = {"start": str(prometheus.end - HISTORY // 2), "end": str(prometheus.end), "step": "60"}
     for key, title, unit, query in queries():
         expr = re.sub(r"\$\w+", ".+", re.sub(r"\$__rate_interval|\$__range", "5m", query))
-        found = prometheus.ask("query_range", query=expr, start=str(start), end=str(prometheus.end), step="60")[
-            "result"
-        ]
+        found = prometheus.ask("query_range", query=expr, **period)["result"]
         values = [float(value) for series in found for _, value in series["values"]]
         if not found:
             empty.add(title)

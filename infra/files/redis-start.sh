@@ -162,6 +162,9 @@ no_replica_ever() {
 
 # No Sentinel answers: a master that serves a replica, else the recorded master, else a first start of ordinal 0.
 # Fails, with the reason, if nothing can be decided yet.
+#
+# A record may be out of date. A recorded peer is followed only once it answers as master: two nodes that each have the
+# other on record would otherwise follow each other for ever.
 decide_alone() {
   survey_peers
   recorded_host=$(recorded_master)
@@ -181,8 +184,11 @@ decide_by_record() {
   if ! contains "$CACHE_REDIS_HOSTS" "$recorded_host"; then
     reason="no Sentinel answers, and the recorded master $recorded_host is not in this set"
     return 1
+  elif contains "$PEERS_MASTER" "$recorded_host"; then
+    follow "$recorded_host" "no Sentinel answers; it is the last master this node knew, and it leads"
   elif [ "$recorded_host" != "$CACHE_SELF" ]; then
-    follow "$recorded_host" "no Sentinel answers, and it is the last master this node knew"
+    reason="no Sentinel answers, and the last master this node knew, $recorded_host, does not answer as master"
+    return 1
   elif [ -n "$PEERS_MASTER" ]; then
     reason="no Sentinel answers; this node was the last master it knew, but there is another:$PEERS_MASTER"
     return 1

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -32,6 +32,7 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State
         OSError: if files cannot be written.
     """
     chosen = ports.choose()
+    budgets = {} if places.data.exists() else programs.FIRST_START_BUDGETS
     _write_files(places, binaries, down_after)
     table = {p.name: p for p in programs.nodes(places, binaries, chosen)}
     state = State(
@@ -45,7 +46,7 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State
     with_api = api_is_installed()
     try:
         for planned in (*table.values(), *_watchers(places, binaries, chosen, state, say, with_api=with_api)):
-            state = _start(places, state, planned)
+            state = _start(places, state, planned, budgets)
         readiness.await_nodes(places, state)
         if with_api:
             state = _start(places, state, programs.api(places, state, chosen.api))
@@ -62,9 +63,9 @@ def api_is_installed() -> bool:
     return all(importlib.util.find_spec(module) for module in (programs.API_MODULE, "fastapi", "uvicorn"))
 
 
-def _start(places: Places, state: State, planned: Process) -> State:
+def _start(places: Places, state: State, planned: Process, budgets: Mapping[str, str] = node.AS_PLANNED) -> State:
     """Start a process and record it at once: whatever happens next, ``down`` finds it."""
-    state = state.with_process(node.launch(places, planned))
+    state = state.with_process(node.launch(places, planned, budgets))
     places.write(state)
     return state
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import subprocess
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Final
 
 import msgspec
@@ -16,11 +18,17 @@ PROBE_BUDGET: Final = 10.0
 HOOK_BUDGET: Final = 30.0
 
 
-def launch(places: Places, planned: Process) -> Process:
-    """Start one process of the table and return it with its identity."""
+AS_PLANNED: Final[Mapping[str, str]] = MappingProxyType({})
+
+
+def launch(places: Places, planned: Process, this_time: Mapping[str, str] = AS_PLANNED) -> Process:
+    """Start one process of the table and return it with its identity.
+
+    ``this_time`` changes its environment for this start only.
+    """
     for place in (places.data / planned.name, places.run / planned.name):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    identity = process.spawn(planned.argv, planned.environment, places.log(planned.name))
+    identity = process.spawn(planned.argv, {**planned.environment, **this_time}, places.log(planned.name))
     return msgspec.structs.replace(planned, pid=identity.pid, started=identity.started, stopped="")
 
 

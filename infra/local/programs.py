@@ -33,7 +33,10 @@ API_NAMESPACE: Final = "fingerprint"  # that of the example service, so that the
 ADMIN_TOKEN: Final = "admin-token"  # noqa: S105  the name of a file
 
 # Real processes on one machine answer at once, so less patience is needed than in a cluster where names appear late.
-BUDGETS: Final[dict[str, str]] = {ScriptBudget.SILENCE: "1", ScriptBudget.POLL: "0.1", ScriptBudget.MASTER: "60"}
+BUDGETS: Final[dict[str, str]] = {ScriptBudget.POLL: "0.1", ScriptBudget.MASTER: "60"}
+
+# In a first start there is nobody whose answer could be waited for.
+FIRST_START_BUDGETS: Final[dict[str, str]] = {ScriptBudget.SILENCE: "0"}
 
 _SCRIPTS = Path(__file__).parent.parent / "files"
 

@@ -7,7 +7,7 @@ from typing import Final
 
 from infra.local import node, process
 from infra.local.errors import LocalError
-from infra.local.logs import last_words
+from infra.local.logs import last_words, tail
 from infra.local.state import Places, Process, State
 
 READY: Final = 60.0
@@ -38,7 +38,7 @@ def await_nodes(places: Places, state: State) -> None:
         return not waiting
 
     if not process.wait_until(all_ready, READY, poll=POLL):
-        said = "; ".join(f"{name}: {last_words(places.log(name))}" for name in waiting)
+        said = "; ".join(f"{name} logs: {''.join(tail(places.log(name), 1))}" for name in waiting)
         raise LocalError(f"not ready within {READY:g} s: {said}")
     if not process.wait_until(lambda: is_whole(places, state), READY, poll=POLL):
         raise LocalError(f"the Sentinels did not find the whole set within {READY:g} s; see 'make logs'")

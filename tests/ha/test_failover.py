@@ -153,17 +153,17 @@ def test_a_crashed_master_that_restarts_at_once_lets_a_replica_take_over_within_
     await_ready(healthy_redis, old)
 
 
-def test_a_master_back_with_an_empty_disk_wipes_nobody(healthy: Environment) -> None:
-    count = store_keys(healthy, "empty")
-    old = healthy.master()
-    healthy.kill(old)
-    shutil.rmtree(healthy.places.data / old)
-    healthy.start(old)
-    new_master(healthy, old, 30)
-    await_ready(healthy, old)
+def test_a_master_back_with_an_empty_disk_wipes_nobody(healthy_redis: Environment) -> None:
+    count = store_keys(healthy_redis, "empty")
+    old = healthy_redis.master()
+    healthy_redis.kill(old)
+    shutil.rmtree(healthy_redis.places.data / old)
+    healthy_redis.start(old)
+    new_master(healthy_redis, old, 30)
+    await_ready(healthy_redis, old)
     assert count() == 200
-    assert "this node was the master and has no data" in log_of(healthy, old)
-    with client(healthy) as reader:
+    assert "this node was the master and has no data" in log_of(healthy_redis, old)
+    with client(healthy_redis) as reader:
         assert reader.wait(2, 5000) == 2  # the emptied node has copied everything
 
 
@@ -264,8 +264,8 @@ def test_the_app_may_do_what_a_cache_client_does(healthy: Environment) -> None:
             listener.subscribe("redis:channel:cache:invalidate", "redis:channel:cache:update")
 
 
-def test_nobody_gets_in_without_a_password(healthy: Environment) -> None:
-    for address, port in (*healthy.redis_nodes.values(), *healthy.sentinel_nodes.values()):
+def test_nobody_gets_in_without_a_password(healthy_redis: Environment) -> None:
+    for address, port in (*healthy_redis.redis_nodes.values(), *healthy_redis.sentinel_nodes.values()):
         without_retries = Retry(NoBackoff(), 0)
         with (
             redis.Redis(host=address, port=port, retry=without_retries) as stranger,

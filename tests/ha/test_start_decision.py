@@ -222,9 +222,23 @@ def test_two_masters_that_serve_replicas_are_no_answer(stage: Stage) -> None:
     assert_refuses(stage, start(stage), "several masters have replicas: redis-1 redis-2")
 
 
-def test_the_recorded_master_is_followed_without_sentinels(stage: Stage) -> None:
+def test_the_recorded_master_is_followed_without_sentinels_when_it_leads(stage: Stage) -> None:
     stage.record("redis-2")
+    stage.has_data()
+    stage.node("redis-2", "master", keys=5)
     assert_follows(stage, start(stage), "redis-2")
+
+
+def test_a_recorded_master_that_does_not_answer_is_not_followed(stage: Stage) -> None:
+    stage.record("redis-2")
+    assert_refuses(stage, start(stage), "redis-2, does not answer as master")
+
+
+def test_two_nodes_with_each_other_on_record_do_not_follow_each_other(stage: Stage) -> None:
+    stage.record("redis-2")
+    stage.has_data()
+    stage.node("redis-2", "slave", keys=5, master="redis-0", link="down")
+    assert_refuses(stage, start(stage), "redis-2, does not answer as master")
 
 
 def test_the_recorded_master_leads_again_with_its_data(stage: Stage) -> None:
@@ -273,7 +287,8 @@ def test_data_without_a_record_is_not_a_first_start(stage: Stage) -> None:
 
 
 def test_silence_must_last_before_a_node_decides_alone(stage: Stage) -> None:
-    stage.record("redis-2")
+    stage.record("redis-0")
+    stage.has_data()
     assert_refuses(stage, start(stage, CACHE_SILENCE_S="60"), "no Sentinel answers")
 
 

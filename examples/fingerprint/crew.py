@@ -120,7 +120,8 @@ class Crew:
         except subprocess.TimeoutExpired:
             member.process.kill()
             code = member.process.wait()
-        lines = member.log.read_text(errors="replace").split("\n")
-        last = next((line.strip() for line in reversed(lines) if line.strip()), "")
+        # Nested tracebacks are framed: what counts is the last line with words in it.
+        words = [line.strip(" |+-") for line in member.log.read_text(errors="replace").split("\n")]
+        last = next((line for line in reversed(words) if line), "")
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exit code {code}"
         return Ended(f"{how}: {last}" if last else how)

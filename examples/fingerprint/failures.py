@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from examples.fingerprint.stage import Phase, Stage
     from examples.fingerprint.watch import Nodes, Watch
 
-HEALTHY_SECONDS: Final = 60.0  # for the set to have a master that takes writes, before anything is done to it
+HEALTHY_SECONDS: Final = 30.0  # for the set to have a master that takes writes, before anything is done to it
 PATIENCE: Final = 30.0  # seconds beyond the promise, to tell late from never
-CALM: Final = 2.0  # seconds of traffic before an event and after its end
+TOLD_SECONDS: Final = 2.0  # for the Sentinels' new answer to be heard, once writes flow again
 STEP_SECONDS: Final = 60.0  # for a stop, or for a node to be ready again
 READY_PAUSE: Final = 0.2
 LATE: Final = 0.5  # seconds after an event in which an acknowledgement may still be from before it
@@ -54,11 +54,13 @@ def events(nodes: Nodes, down_after: float) -> list[Event]:
 class Drill:
     """One event, from calm to calm, with traffic all the time."""
 
-    def __init__(self, stage: Stage, watch: Watch, nodes: Nodes, event: Event) -> None:
+    def __init__(self, stage: Stage, watch: Watch, nodes: Nodes, event: Event, calm: float) -> None:
+        """``calm``: seconds of traffic before the event and after its end."""
         self._stage = stage
         self._watch = watch
         self._nodes = nodes
         self._event = event
+        self._calm = calm
 
     def run(self, play: Play) -> Failure:
         """Do the event to the master, wait until writes are acknowledged again, start the node again, and count."""
@@ -81,19 +83,23 @@ class Drill:
 
     def _obstacle(self, phase: Phase) -> str:
         """Let the traffic run; return why nothing can be done to the master, or an empty text."""
-        watch, nodes = self._watch, self._nodes.redis_nodes
-        if not self._stage.go_on(
-            phase, lambda: phase.written_since(phase.began) and bool(watch.master), HEALTHY_SECONDS
-        ):
-            return self._left_out(f"no master took writes within {HEALTHY_SECONDS:g} s")
-        self._stage.go_on(phase, lambda: False, CALM)
-        ended = [name for name in nodes if name in watch.dead]
-        if len(ended) >= len(nodes) - 1:
-            return self._left_out(f"{' and '.join(ended)} ended, so no replica is left to take over")
-        return ""
 
-    def _left_out(self, reason: str) -> str:
-        self._stage.note(f"{self._event.name} is left out: {reason}")
+        def hopeless() -> str:
+            if not self._stage.has_writer:
+                return "the writer has ended, so no write could be measured"
+            ended = [name for name in self._nodes.redis_nodes if name in self._watch.dead]
+            alone = len(ended) >= len(self._nodes.redis_nodes) - 1
+            return f"{' and '.join(ended)} have ended, so no replica is left to take over" if alone else ""
+
+        def healthy() -> bool:
+            return phase.written_since(phase.began) and self._watch.master is not None
+
+        self._stage.go_on(phase, lambda: bool(hopeless()) or healthy(), HEALTHY_SECONDS)
+        reason = hopeless() or ("" if healthy() else f"no master took writes within {HEALTHY_SECONDS:g} s")
+        if reason:
+            self._stage.note(f"{self._event.name} is left out: {reason}")
+        else:
+            self._stage.go_on(phase, lambda: False, self._calm)
         return reason
 
     def _do(self, step: Future[object], phase: Phase) -> str:
@@ -107,13 +113,14 @@ class Drill:
 
     def _await_writes(self, phase: Phase, old: str) -> None:
         struck, patience = time.monotonic() + LATE, self._event.allowed + PATIENCE
-        if not self._stage.go_on(phase, lambda: phase.written_since(struck), patience):
-            self._stage.note(f"no write was acknowledged within {patience:g} s")
+        self._stage.go_on(phase, lambda: phase.written_since(struck) or not self._stage.has_writer, patience)
+        if not phase.written_since(struck):
+            self._stage.note(f"no write was acknowledged any more after the {self._event.name}")
             return
-        self._stage.go_on(phase, lambda: self._watch.master not in {None, old}, CALM)
+        self._stage.go_on(phase, lambda: self._watch.master not in {None, old}, TOLD_SECONDS)
         gap = phase.writer.ledger.gap if phase.writer else 0.0
         self._stage.say(f"writes are acknowledged again, after {gap:.1f} s without; {self._watch.master} is master")
-        self._stage.go_on(phase, lambda: False, CALM)
+        self._stage.go_on(phase, lambda: False, self._calm)
 
 
 def _bring_back(nodes: Nodes, name: str) -> None:

@@ -168,13 +168,18 @@ def correctness(findings: Findings) -> list[Row]:
     return [
         _count("stale reads of changed rows", stale, findings.changed),
         _count("other wrong values found", findings.wrong - stale, findings.reads),
-        _count("reads that raised", findings.failed.total(), findings.reads),
+        _raised("reads that raised", findings),
     ]
 
 
 def _count(what: str, faults: int, among: int) -> Row:
     verdict = _verdict(held=faults == 0 if among else None)
     return Row(what, "0", f"{faults:,} of {among:,}", verdict, decides=True)
+
+
+def _raised(what: str, findings: Findings) -> Row:
+    failed = findings.failed.total()
+    return _count(what, failed, findings.reads + failed)
 
 
 def aftermath(failure: Failure) -> list[Row]:
@@ -184,7 +189,7 @@ def aftermath(failure: Failure) -> list[Row]:
         _silence(failure),
         _loss(failure),
         _count(_INDENT + "wrong values served", findings.wrong, findings.reads),
-        _count(_INDENT + "reads that raised", findings.failed.total(), findings.reads),
+        _raised(_INDENT + "reads that raised", findings),
     ]
 
 

@@ -46,6 +46,7 @@ class Plan:
         steady: seconds of the undisturbed phase at that rate, from which latencies are taken.
         updates: rows changed and invalidated per second.
         failures: whether the master is stopped and killed.
+        calm: seconds of traffic before each event and after its end.
     """
 
     source: ZipfMix | Trace = field(default_factory=ZipfMix)
@@ -56,6 +57,7 @@ class Plan:
     steady: float = 8.0
     updates: float = 40.0
     failures: bool = True
+    calm: float = 2.0
 
     def paced(self, phase: str) -> Play:
         """Return the order for a phase at the given rate."""
@@ -133,7 +135,7 @@ def play(plan: Plan, target: Target, nodes: Nodes, down_after: float, folder: Pa
         stage.gather(READY_SECONDS)
         mix, steady = _mix(stage, plan), _steady(stage, plan)
         drills = events(nodes, down_after) if plan.failures else []
-        failures = [Drill(stage, watch, nodes, event).run(plan.paced(event.name)) for event in drills]
+        failures = [Drill(stage, watch, nodes, event, plan.calm).run(plan.paced(event.name)) for event in drills]
     decides = not isinstance(plan.source, Trace)
     return Result(mix=mix, steady=steady, failures=failures, notes=stage.notes, decides=decides)
 

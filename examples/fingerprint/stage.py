@@ -103,6 +103,11 @@ class Stage:
         """Names of the readers that have not ended."""
         return [name for name in self._crew.names if name != WRITER]
 
+    @property
+    def has_writer(self) -> bool:
+        """Whether the writer has not ended."""
+        return WRITER in self._crew.names
+
     def gather(self, limit: float) -> None:
         """Wait until all processes are ready.
 
@@ -153,20 +158,20 @@ class Stage:
         return all(name in phase.readers and phase.readers[name].finished for name in self.readers)
 
     def _all_finished(self, phase: Phase) -> bool:
-        writer_done = WRITER not in self._crew.names or (phase.writer is not None and phase.writer.finished)
-        return self.finished(phase) and writer_done
+        writer_done = phase.writer is not None and phase.writer.finished
+        return self.finished(phase) and (writer_done or not self.has_writer)
 
     def _listen(self, phase: Phase | None) -> None:
         for name, message in self._crew.messages(REPORT_EVERY):
             if isinstance(message, Ended):
-                self.note(f"{name} ended by itself or by hand: {message.reason}")
+                self.note(f"{name} has ended: {message.reason}")
             elif message == READY:
                 self._ready.add(name)
             elif phase is not None and isinstance(message, (ReaderReport, WriterReport)):
                 phase.hear(name, message)
         dead = self._watch.dead
         for name in dead.keys() - self._known_dead:
-            self.note(f"{name} ended by itself or by hand: {dead[name]}")
+            self.note(f"{name} has ended: {dead[name]}")
         self._known_dead = dead.keys()
         if phase is not None and phase.due:
             self._screen.show(phase.moment(self._watch.master))

@@ -100,7 +100,7 @@ class Screen:
             self.say(f"{moment.phase}: {moment.words()}, master {moment.master or 'unknown'}")
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
-        """Print a table of figures, promises and verdicts; reasons follow below."""
+        """Print a table of figures, promises and verdicts."""
         table = Table("", "promise", "seen", "verdict", title=title, title_justify="left", pad_edge=False)
         for row in rows:
             verdict = Text(row.verdict + ("" if row.decides or row.verdict is Verdict.NO_BAR else " *"))
@@ -108,9 +108,6 @@ class Screen:
             table.add_row(row.what, row.promise, row.seen, verdict)
         self._console.print()
         self._console.print(table)
-        for row in rows:
-            if row.reason:
-                self._console.print(f"{row.what.strip()}: {row.reason}", markup=False)
 
     def note(self, text: str) -> None:
         """Print text without a time."""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
+from alerts import signals
+from alerts.model import Signal
 from alerts.rules import ALERTS, GROUPS
 
 if TYPE_CHECKING:
@@ -115,12 +117,15 @@ def verdict(
         }
         for group in (mutant or spec)["groups"]
     ]
-    (folder / "rules.yml").write_text(yaml.safe_dump({"groups": groups}), encoding="utf-8")
-    test = {
-        "rule_files": ["rules.yml"],
-        "evaluation_interval": f"{STEP}s",
-        "tests": [case.as_promtool(rules[case.alert]) for case in chosen],
-    }
+    return judged(promtool, {"groups": groups}, [case.as_promtool(rules[case.alert]) for case in chosen], folder)
+
+
+def judged(
+    promtool: str, spec: dict[str, Any], tests: list[dict[str, Any]], folder: Path
+) -> subprocess.CompletedProcess[str]:
+    """Return what ``promtool test rules`` says about test groups under the rules of ``spec``."""
+    (folder / "rules.yml").write_text(yaml.safe_dump(spec), encoding="utf-8")
+    test = {"rule_files": ["rules.yml"], "evaluation_interval": f"{STEP}s", "tests": tests}
     (folder / "test.yml").write_text(yaml.safe_dump(test), encoding="utf-8")
     command = [promtool, "test", "rules", str(folder / "test.yml")]
     return subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)
@@ -156,6 +161,47 @@ def test_a_broken_rule_is_noticed_by_its_cases(alert: str, promtool: str, spec: 
         return any("exp:" in result.stdout + result.stderr for result in results)
 
     assert [what for what, mutant in mutants(spec, alert) if not noticed(mutant)] == []
+
+
+TARGET = [("l1", "0+50x40", "0+50x40"), ("l2", "0+40x40", "0+10x40")]
+IDLE = [("l1", "5x40", "5x40"), ("l2", "5x40", "5x40")]
+
+
+@pytest.mark.parametrize(
+    ("signal", "tiers", "expected"),
+    [
+        # L1 answers half, L2 four fifths of the rest: nine of ten, not six of ten.
+        (signals.HIT_RATIO, TARGET, [0.9]),
+        (signals.L1_HIT_RATIO, TARGET, [0.5]),
+        (signals.LOOKUPS, [("l1", "0+15x40", "0+15x40"), ("l2", "0+9x40", "0+6x40")], [2]),
+        # An idle cache has no ratio: neither 0, which would alert, nor NaN, which would spoil a sum.
+        (signals.HIT_RATIO, IDLE, []),
+        (signals.L1_HIT_RATIO, IDLE, []),
+        (signals.L2_HIT_RATIO, IDLE, []),
+    ],
+    ids=lambda value: value.title if isinstance(value, Signal) else None,
+)
+def test_recorded_ratios_count_each_lookup_once_and_are_absent_when_idle(
+    signal: Signal,
+    tiers: list[tuple[str, str, str]],
+    expected: list[float],
+    promtool: str,
+    spec: dict[str, Any],
+    tmp_path: Path,
+) -> None:
+    series = {
+        f'cache_{what}_total{{pod="api-0",cache="fp",tier="{tier}"}}': values
+        for tier, *both in tiers
+        for what, values in zip(("hits", "misses"), both, strict=True)
+    }
+    samples = [{"labels": f'{signal.record}{{namespace="cache"}}', "value": value} for value in expected]
+    test = {
+        "interval": f"{STEP}s",
+        "input_series": [{"series": _full(name, "cache-client"), "values": v} for name, v in series.items()],
+        "promql_expr_test": [{"expr": signal.record, "eval_time": "8m", "exp_samples": samples}],
+    }
+    result = judged(promtool, spec, [test], tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 def mutants(spec: dict[str, Any], alert: str) -> Iterator[tuple[str, dict[str, Any]]]:

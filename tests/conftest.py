@@ -17,6 +17,11 @@ from typing import Any, Final, Self
 
 import pytest
 import redis
+from hypothesis import settings
+
+# No deadline: the machine may be busy, and how long an example takes says nothing about the code.
+settings.register_profile("tests", max_examples=60, deadline=None, database=None)  # and no files
+settings.load_profile("tests")
 
 PATIENCE: Final = 10.0  # seconds that a test waits for something that takes milliseconds on an idle machine
 _numbers = count(1)

@@ -112,9 +112,7 @@ def _say(line: str) -> None:
 def _up(options: argparse.Namespace) -> int:
     places = _places(options)
     with places.locked(wait=0):
-        if launch.forget_stale(places):
-            _say("The processes of an earlier run are gone; their data is used again.")
-        state = places.read()
+        state = launch.running_state(places, _say)
         if state is not None:
             _say(f"The environment in {places.root} runs already ('down' ends it).")
         else:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
+import msgspec
+
 from alerts.rules import prometheus_yaml
 from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, set_name
 from infra.local import node, ports, process, programs, readiness, scrape
@@ -51,6 +53,8 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State
         if with_api:
             state = _start(places, state, programs.api(places, state, chosen.api))
         readiness.await_listening(places, state)
+        state = msgspec.structs.replace(state, complete=True)
+        places.write(state)
     except BaseException:
         process.end([p.identity for p in state.processes.values() if p.running], grace=DOWN_GRACE)
         places.state.unlink(missing_ok=True)
@@ -139,10 +143,21 @@ def down(places: Places, *, keep_data: bool) -> list[str]:
     return [p.name for p in alive]
 
 
-def forget_stale(places: Places) -> bool:
-    """Remove the record of an environment whose processes are all gone (a reboot, or killed); return whether it was."""
+def running_state(places: Places, say: Say) -> State | None:
+    """Return the state of the running environment, or None after clearing away what is left of an earlier one.
+
+    The caller holds the lock of ``places``.
+    """
     state = places.read()
-    if state is None or any(p.running for p in state.processes.values()):
-        return False
-    places.state.unlink(missing_ok=True)
-    return True
+    if state is None:
+        return None
+    alive = [p for p in state.processes.values() if p.running]
+    if alive and state.complete:
+        return state
+    if alive:
+        say(f"An earlier 'up' was interrupted; what it had started is ended: {', '.join(p.name for p in alive)}")
+        process.end([p.identity for p in alive], grace=DOWN_GRACE)
+    else:
+        say("The processes of an earlier run are gone (a restart of the machine?); their data is used again.")
+    places.state.unlink()
+    return None

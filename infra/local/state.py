@@ -48,7 +48,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
-    """The content of ``env.json``; times in seconds."""
+    """The content of ``env.json``; times in seconds. ``complete`` once ``up`` has reached its end."""
 
     set_name: str
     server: str
@@ -56,6 +56,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     redis_port: int
     sentinel_port: int
     processes: dict[str, Process]
+    complete: bool = False
 
     def of_kind(self, kind: Kind) -> list[Process]:
         """The processes of one kind, in ordinal order."""

@@ -177,13 +177,37 @@ def test_a_record_of_processes_that_are_gone_is_recognised(
     root: Path, installed_nodes: Binaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(launch, "api_is_installed", lambda: False)
-    places = Places(root)
-    state = launch.up(places, installed_nodes, 1.0, print)
+    places, said = Places(root), list[str]()
+    state = launch.up(places, installed_nodes, 1.0, said.append)
+    assert launch.running_state(places, said.append) == state
     for found in state.processes.values():
         os.kill(found.pid, signal.SIGKILL)
     assert process.wait_until(lambda: not any(p.running for p in state.processes.values()), 10)
-    assert launch.forget_stale(places)
+    assert launch.running_state(places, said.append) is None
+    assert "gone" in said[-1]
     assert places.read() is None
+
+
+def test_what_an_interrupted_up_had_started_is_ended_by_the_next(
+    root: Path, installed_nodes: Binaries, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    places, said = Places(root), list[str]()
+    with monkeypatch.context() as patch:  # SIGKILL: nothing of what up would do at its end is done
+        patch.setattr(launch.readiness, "await_nodes", interrupt)
+        patch.setattr(launch.process, "end", lambda *_, **__: None)
+        patch.setattr(Path, "unlink", lambda *_, **__: None)
+        with pytest.raises(KeyboardInterrupt):
+            launch.up(places, installed_nodes, 1.0, said.append)
+    left = places.read()
+    assert left is not None
+    assert [p for p in left.processes.values() if p.running]
+    assert launch.running_state(places, said.append) is None
+    assert said[-1].startswith("An earlier 'up' was interrupted; what it had started is ended: redis-0")
+    assert not [p for p in left.processes.values() if p.running]
+
+
+def interrupt(*_: object) -> None:
+    raise KeyboardInterrupt
 
 
 def test_a_pid_that_belongs_to_another_process_now_is_never_signalled() -> None:

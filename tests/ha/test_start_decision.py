@@ -275,9 +275,9 @@ def test_no_other_ordinal_starts_a_new_set(stage: Stage) -> None:
     assert_refuses(stage, start(stage, "redis-1"), "only redis-0 may start a new set")
 
 
-@pytest.mark.parametrize("role", ["slave", "master"])
-def test_ordinal_0_starts_no_new_set_while_a_peer_has_data(stage: Stage, role: str) -> None:
-    stage.node("redis-1", role, keys=5)
+@pytest.mark.parametrize(("role", "keys"), [("slave", 5), ("master", 0)])
+def test_ordinal_0_starts_no_new_set_while_a_peer_has_data_or_leads(stage: Stage, role: str, keys: int) -> None:
+    stage.node("redis-1", role, keys=keys)
     assert_refuses(stage, start(stage), "peers have data or lead: redis-1")
 
 

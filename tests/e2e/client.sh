@@ -1,0 +1,54 @@
+# What an application does, in shell: ask the Sentinels for the master, write there, and ask again when a write fails.
+# Sourced in the client pod.
+
+# sentinel HOST COMMAND...
+sentinel() {
+  asked=$1
+  shift
+  REDISCLI_AUTH=$(cat /secrets/sentinel-auth) timeout 2 redis-cli -h "$asked" -p "$SENTINEL_PORT" "$@"
+}
+
+find_master() {
+  sentinel "$SENTINEL_HOST" SENTINEL get-master-addr-by-name "$SET" | head -n 1
+}
+
+# redis HOST COMMAND...: as the user app.
+redis() {
+  asked=$1
+  shift
+  REDISCLI_AUTH=$(cat /secrets/app) timeout 2 redis-cli --user app -h "$asked" -p "$PORT" "$@"
+}
+
+# What the pod does: it waits for /work/start, and writes from then on until /work/stop appears.
+serve() {
+  trap 'exit 0' TERM
+  while :; do
+    if [ -e /work/start ]; then
+      rm -f /work/stop /work/done /work/acknowledged /work/start
+      writer
+    fi
+    sleep 0.2
+  done
+}
+
+# Writes until /work/stop appears; each acknowledged write goes to /work/acknowledged with its time.
+writer() {
+  master=$(find_master)
+  number=0
+  until [ -e /work/stop ]; do
+    number=$((number + 1))
+    if [ "$(redis "$master" SET "written:$number" "$number" 2>/dev/null)" = OK ]; then
+      echo "$number $(date +%s.%N)" >>/work/acknowledged
+    else
+      master=$(find_master || true)
+    fi
+  done
+  touch /work/done
+}
+
+# Prints the acknowledged writes that HOST does not have.
+lost_at() {
+  cut -d ' ' -f 1 /work/acknowledged >/work/numbers
+  sed 's/^/GET written:/' /work/numbers | redis "$1" --raw >/work/values
+  diff /work/numbers /work/values | grep '^<' || true
+}

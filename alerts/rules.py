@@ -57,10 +57,14 @@ class Links:
     runbooks: str = "docs/runbooks.md"
     grafana: str = ""
 
+    def runbook(self, alert: str) -> str:
+        """Return the address of the section about an alert."""
+        return f"{self.runbooks}#{alert.lower()}"
+
     def annotations(self, alert: Alert) -> dict[str, str]:
         """Return the links of one alert: its section of the runbooks and the dashboard that shows the cause."""
         return {
-            "runbook_url": f"{self.runbooks}#{alert.name.lower()}",
+            "runbook_url": self.runbook(alert.name),
             "dashboard_url": f"{self.grafana.rstrip('/')}/d/{DASHBOARD_UIDS[alert.board]}",
         }
 

@@ -28,7 +28,7 @@ _REFRESH_ON_TIME_CHANGE = 2
 # What Grafana 10 and newer read; the rest of grafanalib's output is for plug-ins that no longer exist.
 _DOCUMENT_KEYS = frozenset({
     "annotations", "description", "editable", "graphTooltip", "links", "panels", "refresh", "schemaVersion", "tags",
-    "templating", "time", "timepicker", "timezone", "title", "uid",
+    "templating", "time", "timezone", "title", "uid",
 })  # fmt: skip
 _PANEL_KEYS = frozenset({
     "datasource", "description", "fieldConfig", "gridPos", "id", "links", "options", "pluginVersion", "targets",
@@ -97,18 +97,19 @@ def _without_nulls(value: Any) -> Any:
 
 
 def _arranged(rows: Sequence[Row]) -> Iterator[Panel]:
-    """Yield the rows with positions: Grafana's grid has 24 columns, a new line starts where a panel does not fit."""
+    """Yield the rows with positions; what a collapsed row holds takes no place until Grafana opens it."""
     top = 0
     for row in rows:
-        title = GridPos(h=1, w=COLUMNS, x=0, y=top)
+        place = GridPos(h=1, w=COLUMNS, x=0, y=top)
         placed, bottom = _placed(row.panels, top + 1)
-        yield RowPanel(title=row.title, collapsed=row.collapsed, gridPos=title, panels=placed if row.collapsed else [])
+        yield RowPanel(title=row.title, collapsed=row.collapsed, gridPos=place, panels=placed if row.collapsed else [])
         if not row.collapsed:
             yield from placed
-        top = bottom
+        top = top + 1 if row.collapsed else bottom
 
 
 def _placed(panels: Sequence[Panel], top: int) -> tuple[list[Panel], int]:
+    """Return the panels from left to right, in a new line where one does not fit, and the row below the last."""
     placed, left, line = [], 0, 0
     for panel in panels:
         size = panel.gridPos
@@ -120,17 +121,16 @@ def _placed(panels: Sequence[Panel], top: int) -> tuple[list[Panel], int]:
 
 
 def _variables(subject: Literal["clients", "servers"]) -> list[dict[str, Any]]:
-    within = '{namespace=~"$namespace"}'
     source = {"type": "datasource", "name": "datasource", "label": "Data source", "query": "prometheus"}
     if subject == "servers":
-        found = [("namespace", Exporter.UP.value), ("instance", f"{Exporter.UP}{within}")]
+        found = [("namespace", Exporter.UP.value), ("instance", EVENTS.redis(Exporter.UP))]
     else:
-        chosen = within.replace("}", ',job=~"$job"}')
+        chosen = EVENTS.client(HITS.name, 'job=~"$job"')
         found = [
             ("namespace", HITS.name),
-            ("job", f"{HITS.name}{within}"),
-            ("instance", f"{HITS.name}{chosen}"),
-            ("cache", f"{HITS.name}{chosen}"),
+            ("job", EVENTS.client(HITS.name)),
+            ("instance", chosen),
+            ("cache", chosen),
         ]
     return [source, *(_variable(name, series) for name, series in found)]
 

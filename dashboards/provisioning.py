@@ -6,6 +6,7 @@ from typing import Any, Final
 
 import yaml
 
+from alerts.rules import Links
 from alerts.thresholds import Thresholds
 from dashboards.boards import build
 
@@ -13,9 +14,12 @@ from dashboards.boards import build
 SIDECAR_LABEL: Final = {"grafana_dashboard": "1"}
 FOLDER_ANNOTATION: Final = "grafana_folder"
 _DEFAULTS: Final = Thresholds()
+_NO_LINKS: Final = Links()
 
 
-def config_maps(folder: str = "Cache", thresholds: Thresholds = _DEFAULTS) -> dict[str, dict[str, Any]]:
+def config_maps(
+    folder: str = "Cache", thresholds: Thresholds = _DEFAULTS, links: Links = _NO_LINKS
+) -> dict[str, dict[str, Any]]:
     """Return the labels, annotations and data of one ConfigMap per dashboard, by the name of the ConfigMap.
 
     The sidecar takes one dashboard per key ending in ``.json``. It reads the folder's annotation only where the chart
@@ -27,7 +31,7 @@ def config_maps(folder: str = "Cache", thresholds: Thresholds = _DEFAULTS) -> di
             "annotations": {FOLDER_ANNOTATION: folder},
             "data": {name: text},
         }
-        for name, text in build(thresholds).items()
+        for name, text in build(thresholds, links).items()
     }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from alerts.rules import ALERTS, prometheus_rule_spec
+from alerts.rules import ALERTS, Links, prometheus_rule_spec
 from alerts.thresholds import Thresholds
 from cacheclient.contract import DASHBOARD_UIDS, EXPORTER_METRICS, METRICS, Job
 from dashboards import __main__ as command
@@ -61,11 +61,12 @@ def test_panels_have_unique_ids_and_lie_side_by_side_on_the_grid(key: str) -> No
         place = panel["gridPos"]
         assert place["w"] >= 1
         assert 0 <= place["x"] <= 24 - place["w"], panel["title"]
-    for one, other in itertools.combinations(found, 2):
-        a, b = one["gridPos"], other["gridPos"]
-        apart_x = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
-        apart_y = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
-        assert apart_x or apart_y, f"{one['title']} overlaps {other['title']}"
+    for together in [DOCUMENTS[key]["panels"], *(panel.get("panels", []) for panel in found)]:
+        for one, other in itertools.combinations(together, 2):
+            a, b = one["gridPos"], other["gridPos"]
+            apart_x = a["x"] + a["w"] <= b["x"] or b["x"] + b["w"] <= a["x"]
+            apart_y = a["y"] + a["h"] <= b["y"] or b["y"] + b["h"] <= a["y"]
+            assert apart_x or apart_y, f"{one['title']} overlaps {other['title']}"
 
 
 @pytest.mark.parametrize("key", BOARDS)
@@ -189,6 +190,16 @@ def test_thresholds_reach_the_panels() -> None:
     usual, strict = build(), build(Thresholds(target_l1_hit_ratio=0.55))
     assert '"value":0.55' not in usual["cache-1.json"]
     assert '"value":0.55' in strict["cache-1.json"]
+
+
+def test_descriptions_link_the_runbook_of_the_alerts_they_name() -> None:
+    plain, linked = (
+        build()["cache-3.json"],
+        build(links=Links(runbooks="https://docs.example/runbooks"))["cache-3.json"],
+    )
+    assert "Alert: RedisMemoryHigh." in plain
+    assert "Alert: [RedisMemoryHigh](https://docs.example/runbooks#redismemoryhigh)." in linked
+    assert json.loads(linked).keys() == json.loads(plain).keys()
 
 
 def test_config_maps_carry_one_dashboard_each_for_the_sidecar() -> None:

@@ -73,8 +73,7 @@ class Drill:
                 reason = self._do(aside.submit(event.act, master), phase)
                 self._await_writes(phase, master)
                 self._stage.say(f"{master} is started again, to join as a replica")
-                if trouble := self._do(aside.submit(_bring_back, self._nodes, master), phase):
-                    self._stage.note(trouble)
+                self._do(aside.submit(_bring_back, self._nodes, master), phase)
         traffic = self._stage.end(phase)
         return Failure(
             event=event.name, allowed=event.allowed, lossless=event.lossless, at=None if reason else at,
@@ -108,6 +107,7 @@ class Drill:
         try:
             step.result()
         except LocalError as error:
+            self._stage.note(str(error))
             return str(error)
         return ""
 

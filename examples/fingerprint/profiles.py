@@ -2,7 +2,7 @@
 
 The package `apify-fingerprint-datapoints` ships a Bayesian network learned from real browsers' fingerprints: each node
 is a property, with a probability for each value given the values of its parents. Drawing the nodes in order (ancestral
-sampling) gives properties that occur together: no iPhone with an NVIDIA card.
+sampling) gives properties that occur together: an iPhone with a touch screen and an Apple graphics card.
 """
 
 from __future__ import annotations

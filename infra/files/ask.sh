@@ -73,7 +73,8 @@ ask_redis() {
   ask_host=$1
   shift
   ask_password=$(secret ops) || return 1
-  REDISCLI_AUTH=$ask_password timeout "$CALL_S" "$REDIS_CLI" --user ops -h "$ask_host" -p "$CACHE_REDIS_PORT" "$@" 2>/dev/null
+  REDISCLI_AUTH=$ask_password timeout "$CALL_S" \
+    "$REDIS_CLI" --user ops -h "$ask_host" -p "$CACHE_REDIS_PORT" "$@" 2>/dev/null
 }
 
 # ask_sentinel HOST COMMAND...
@@ -81,7 +82,8 @@ ask_sentinel() {
   ask_host=$1
   shift
   ask_password=$(secret sentinel-auth) || return 1
-  REDISCLI_AUTH=$ask_password timeout "$CALL_S" "$REDIS_CLI" -h "$ask_host" -p "$CACHE_SENTINEL_PORT" "$@" 2>/dev/null
+  REDISCLI_AUTH=$ask_password timeout "$CALL_S" \
+    "$REDIS_CLI" -h "$ask_host" -p "$CACHE_SENTINEL_PORT" "$@" 2>/dev/null
 }
 
 # info_of HOST: INFO of a Redis node that has finished loading, without carriage returns; fails for any other answer.

@@ -1,8 +1,8 @@
 #!/bin/sh
 # Answers the probes of a Redis pod: redis-probe.sh startup|liveness|readiness. Status 0 is good; the reason is printed.
 #
-# Alive is whoever answers at all: a node that loads its data, lost its master, runs a long script or cannot save is busy
-# or ill, and a restart would only make it worse. Ready is a node that serves current data.
+# Alive is whoever answers at all: a node that loads its data, lost its master, runs a long script or cannot save is
+# busy or ill, and a restart would only make it worse. Ready is a node that serves current data.
 set -eu
 # shellcheck source=infra/files/ask.sh
 . "${0%/*}/ask.sh"

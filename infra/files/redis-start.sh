@@ -128,7 +128,8 @@ decide_without_data() {
     fi
     sleep "$POLL_S"
   done
-  die "no data here, and no peer with data took over within $EMPTY_S s (with data:${PEERS_WITH_DATA:- none}; silent:${PEERS_SILENT:- none})"
+  log "peers with data:${PEERS_WITH_DATA:- none}; silent:${PEERS_SILENT:- none}"
+  die "no data here, and no peer with data took over within $EMPTY_S s"
 }
 
 # A peer that is still loading counts as silent: what it has is not known yet.

@@ -2,8 +2,8 @@
 # Starts one Sentinel. What it had learnt (master, epochs, replicas, other Sentinels) is kept over a restart; addresses,
 # passwords and policy are rendered afresh each time.
 #
-# A Sentinel without memory never invents a master: it takes the one that most Sentinels name, else the only master among
-# the Redis nodes, and waits until there is one. SENTINEL RESET is never used: it forgets replicas that still exist.
+# A Sentinel without memory never invents a master: it takes the one that most Sentinels name, else the only master
+# among the Redis nodes, and waits until there is one. SENTINEL RESET is never used: it forgets replicas that exist.
 #
 # Time budget in seconds, besides those of ask.sh:
 #   CACHE_MASTER_S 300   until a first master is found

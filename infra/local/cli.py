@@ -43,8 +43,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         return int(options.run(options))
+    except BrokenPipeError:  # the reader has gone, as with "| head"; what was to be done is done before it is told
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
     except (LocalError, OSError) as error:
-        print(f"error: {error}", file=sys.stderr)  # noqa: T201  this module is the one that talks to people
+        _notice(f"error: {error}")
         return 1
     except KeyboardInterrupt:
         return INTERRUPTED
@@ -106,17 +109,21 @@ def _places(options: argparse.Namespace) -> Places:
 
 
 def _say(line: str) -> None:
-    print(line, flush=True)  # noqa: T201
+    print(line, flush=True)  # noqa: T201  this module is the one that talks to people
+
+
+def _notice(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)  # noqa: T201
 
 
 def _up(options: argparse.Namespace) -> int:
     places = _places(options)
     with places.locked(wait=0):
-        state = launch.running_state(places, _say)
+        state = launch.running_state(places, _notice)
         if state is not None:
             _say(f"The environment in {places.root} runs already ('down' ends it).")
         else:
-            state = launch.up(places, binaries.find(), options.down_after, _say)
+            state = launch.up(places, binaries.find(), options.down_after, _notice)
     for line in _summary(Environment(places), state):
         _say(line)
     return 0

@@ -250,6 +250,18 @@ def test_a_mistake_gets_one_clear_line_and_no_traceback(
     assert said in capsys.readouterr().err
 
 
+def test_a_reader_that_goes_away_is_no_error(root: Path) -> None:
+    places = Places(root)
+    places.logs.mkdir(parents=True)
+    places.log("redis-0").write_text("a line\n" * 50_000)
+    reader, writer = os.pipe()
+    os.close(reader)
+    argv = [sys.executable, "-m", "infra.local", "--dir", str(root), "logs", "-n", "50000"]
+    done = subprocess.run(argv, stdout=writer, stderr=subprocess.PIPE, text=True, timeout=30, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
 def test_a_broken_state_file_is_told(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
     root.mkdir()
     (root / "env.json").write_text("{")

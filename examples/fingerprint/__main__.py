@@ -63,6 +63,7 @@ def _plan(options: argparse.Namespace) -> Plan:
         rate=options.rate,
         steady=options.steady,
         failures=not options.no_failures,
+        calm=options.calm,
     )
 
 
@@ -103,6 +104,13 @@ def _parser() -> argparse.ArgumentParser:
     add("--lookups", type=whole(100, 10**8), default=plan.lookups, help="of a reader in the mix (default: %(default)s)")
     add("--rate", type=real(1, 10**6), default=plan.rate, help="lookups/s after the mix (default: %(default)g)")
     add("--steady", type=real(1, 3600), default=plan.steady, metavar="S", help="seconds at it (default: %(default)g)")
+    add(
+        "--calm",
+        type=real(0, 60),
+        default=plan.calm,
+        metavar="S",
+        help="before and after a failure (default: %(default)g)",
+    )
     add("--no-failures", action="store_true", help="leave the master alone")
     add("--json", type=Path, metavar="FILE", help="also write rows and figures as JSON")
     add("--dir", type=Path, help="directory of the local environment (default: .local)")

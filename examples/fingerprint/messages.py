@@ -93,6 +93,7 @@ class Play:
         rate: lookups per second of each reader, or None for as fast as it goes.
         callers: concurrent callers in each reader.
         updates: rows that the writer changes and invalidates per second.
+        ledger: whether the writer also keeps the ledger, and reads it back in the end.
     """
 
     phase: str
@@ -100,6 +101,7 @@ class Play:
     rate: float | None = None
     callers: int = 8
     updates: float = 40.0
+    ledger: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -59,9 +59,15 @@ class Plan:
     failures: bool = True
     calm: float = 2.0
 
-    def paced(self, phase: str) -> Play:
-        """Return the order for a phase at the given rate."""
-        return Play(phase=phase, rate=self.rate / self.readers, callers=PACED_CALLERS, updates=self.updates)
+    def paced(self, phase: str, *, ledger: bool) -> Play:
+        """Return the order for a phase at the given rate, with or without a ledger of writes."""
+        return Play(
+            phase=phase,
+            rate=self.rate / self.readers,
+            callers=PACED_CALLERS,
+            updates=self.updates,
+            ledger=ledger,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,9 +127,10 @@ def play(plan: Plan, target: Target, nodes: Nodes, down_after: float, folder: Pa
     """Play the whole plan on ``nodes``, with files below ``folder``; ``down_after`` (seconds) is the Sentinels'.
 
     Raises:
+        ChildProcessError: if the readers cannot work.
         TimeoutError: if the processes do not become ready.
     """
-    assignment = _prepare(plan, target, folder, screen)
+    assignment = prepare(plan, target, folder, screen)
     with ExitStack() as stack:
         watch = stack.enter_context(Watch(nodes))
         crew = stack.enter_context(Crew(folder))
@@ -135,12 +142,14 @@ def play(plan: Plan, target: Target, nodes: Nodes, down_after: float, folder: Pa
         stage.gather(READY_SECONDS)
         mix, steady = _mix(stage, plan), _steady(stage, plan)
         drills = events(nodes, down_after) if plan.failures else []
-        failures = [Drill(stage, watch, nodes, event, plan.calm).run(plan.paced(event.name)) for event in drills]
+        failures = [
+            Drill(stage, watch, nodes, event, plan.calm).run(plan.paced(event.name, ledger=True)) for event in drills
+        ]
     decides = not isinstance(plan.source, Trace)
     return Result(mix=mix, steady=steady, failures=failures, notes=stage.notes, decides=decides)
 
 
-def _prepare(plan: Plan, target: Target, folder: Path, screen: Screen) -> Assignment:
+def prepare(plan: Plan, target: Target, folder: Path, screen: Screen) -> Assignment:
     """Build the database and the floors; return what all processes have in common."""
     folder.mkdir(parents=True, exist_ok=True)
     database, floors, users = folder / "profiles.sqlite", folder / "floors", plan.source.users
@@ -170,6 +179,6 @@ def _mix(stage: Stage, plan: Plan) -> Traffic:
 def _steady(stage: Stage, plan: Plan) -> Traffic:
     """Play at the given rate, undisturbed."""
     stage.say(f"steady: {plan.rate:,.0f} lookups per second")
-    phase = stage.begin(plan.paced("steady"))
+    phase = stage.begin(plan.paced("steady", ledger=False))
     stage.go_on(phase, lambda: False, plan.steady)
     return stage.end(phase)

@@ -112,14 +112,16 @@ class Stage:
         """Wait until all processes are ready.
 
         Raises:
-            TimeoutError: if one is not within ``limit`` seconds, or none is left.
+            ChildProcessError: if all readers have ended; the text says how.
+            TimeoutError: if a process is not ready within ``limit`` seconds.
         """
         deadline = time.monotonic() + limit
-        while set(self._crew.names) - self._ready or not self.readers:
-            if time.monotonic() > deadline or not self.readers:
-                late = ", ".join(sorted(set(self._crew.names) - self._ready)) or "no reader is left"
-                raise TimeoutError(f"not ready within {limit:g} s: {late}")
+        while late := set(self._crew.names) - self._ready:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"not ready within {limit:g} s: {', '.join(sorted(late))}")
             self._listen(None)
+            if not self.readers:
+                raise ChildProcessError(self.notes[-1])
 
     def begin(self, play: Play) -> Phase:
         """Start a phase."""

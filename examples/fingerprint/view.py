@@ -41,7 +41,7 @@ class Moment:
         rate: lookups per second since the moment before.
         l1, l2: hit rates so far; None without lookups.
         wrong: wrong values found so far.
-        silence: seconds since the last acknowledged write; None before the first.
+        silence: seconds since the last acknowledged write; None without one.
         master: the node that the Sentinels name; None if none is known.
     """
 
@@ -61,10 +61,10 @@ class Moment:
         def share(rate: float | None) -> str:
             return "  -" if rate is None else f"{rate:3.0%}"
 
-        silence = "-" if self.silence is None else f"{self.silence:.1f} s ago"
+        silence = "" if self.silence is None else f"  last write {self.silence:.1f} s ago"
         return (
             f"{self.lookups:,} lookups {self.rate:>7,.0f}/s  L1 {share(self.l1)}  L2 {share(self.l2)}  "
-            f"wrong {self.wrong}  last write {silence}"
+            f"wrong {self.wrong}{silence}"
         )
 
 
@@ -97,7 +97,7 @@ class Screen:
             self._live.update(self._drawn(moment), refresh=True)
         elif time.monotonic() - self._last_plain >= PLAIN_EVERY:
             self._last_plain = time.monotonic()
-            self.say(f"{moment.phase}: {moment.words()}, master {moment.master or 'unknown'}")
+            self.say(f"{moment.phase}: {moment.words()}  master {moment.master or 'unknown'}")
 
     def table(self, title: str, rows: Sequence[Row]) -> None:
         """Print a table of figures, promises and verdicts."""

@@ -66,7 +66,9 @@ class Writer:
 
     async def _play(self, play: Play, group: asyncio.TaskGroup) -> None:
         ledger, self._updates = Ledger(time.monotonic()), 0
-        work = [group.create_task(self._change(play.updates, group)), group.create_task(self._keep(ledger))]
+        work = [group.create_task(self._change(play.updates, group))]
+        if play.ledger:
+            work.append(group.create_task(self._keep(ledger)))
 
         def report(missing: Iterable[int] | None = None) -> None:
             figures = ledger.report(time.monotonic(), missing)

@@ -42,7 +42,7 @@ def test_in_a_pipe_there_are_plain_lines_only(make: Make, monkeypatch: pytest.Mo
 
     assert ESCAPE not in printed()
     assert "s  something [bold]happened[/bold]\n" in printed()
-    assert "mix: 12,345 lookups   6,789/s  L1 50%  L2   -  wrong 2  last write 1.3 s ago, master redis-1\n" in printed()
+    assert "mix: 12,345 lookups   6,789/s  L1 50%  L2   -  wrong 2  last write 1.3 s ago  master redis-1\n" in printed()
 
 
 def test_in_a_pipe_progress_does_not_flood(make: Make) -> None:
@@ -86,6 +86,6 @@ def test_a_table_shows_each_verdict_and_marks_those_that_do_not_decide(make: Mak
     ]
 
 
-def test_figures_that_are_not_known_yet_are_dashes() -> None:
+def test_rates_that_are_not_known_yet_are_dashes() -> None:
     blank = Moment(phase="mix", done=0, lookups=0, rate=0, l1=None, l2=None, wrong=0, silence=None, master=None)
-    assert blank.words() == "0 lookups       0/s  L1   -  L2   -  wrong 0  last write -"
+    assert blank.words() == "0 lookups       0/s  L1   -  L2   -  wrong 0"

@@ -229,8 +229,8 @@ adopt_dump() {
 }
 
 # Redis refuses to start on a broken AOF. Only a short tail of the last increment is ours to cut off: that is what a
-# power loss leaves behind. Anything else (a longer loss, a broken base, at which Redis stops by its own checksum) is for
-# a person to judge. The increment is checked alone: Valkey's check does not know the header of its own base files.
+# power loss leaves behind. Anything else (a longer loss, a broken base, at which Redis stops by its own checksum) is
+# for a person to judge. The increment is checked alone: Valkey's check does not know the header of its own base files.
 check_aof() {
   check_last=$(aof_file i)
   [ -n "$check_last" ] && [ -e "$AOF_DIR/$check_last" ] || return 0

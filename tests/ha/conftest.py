@@ -49,10 +49,12 @@ done
 echo "$user@$host:$port $*" >>"$FAKE/calls"
 [ -n "$REDISCLI_AUTH" ] || { echo "NOAUTH Authentication required."; exit 0; }
 [ -d "$FAKE/answers/$host" ] || exit 1
-reply=$FAKE/answers/$host/$(echo "$*" | tr ' ' _)
-[ -f "$reply" ] || { echo "ERR the test gave no answer for $*"; exit 0; }
-cat "$reply"
-case "$*:$(cat "$reply")" in
+words=$*
+IFS=_
+[ -f "$FAKE/answers/$host/$*" ] || { echo "ERR the test gave no answer for $words"; exit 0; }
+reply=$(cat "$FAKE/answers/$host/$*")
+echo "$reply"
+case "$words:$reply" in
   "SENTINEL FAILOVER "*:OK) [ ! -d "$FAKE/after" ] || cp -r "$FAKE/after/." "$FAKE/answers/" ;;
 esac
 """

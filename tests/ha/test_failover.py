@@ -236,8 +236,8 @@ FORBIDDEN = (
 )
 
 
-def test_the_app_may_not_administer(healthy: Environment) -> None:
-    with client(healthy) as app:
+def test_the_app_may_not_administer(healthy_redis: Environment) -> None:
+    with client(healthy_redis) as app:
         for command in FORBIDDEN:
             with pytest.raises(redis.exceptions.NoPermissionError):
                 app.execute_command(*command)

@@ -23,9 +23,11 @@ from infra.local.programs import nodes
 from infra.local.state import Places
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from infra.local.binaries import Binaries
+
+    Call = Callable[..., subprocess.CompletedProcess[str]]
 
 
 def run(root: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +35,17 @@ def run(root: Path, *arguments: str, **environment: str) -> subprocess.Completed
     return subprocess.run(
         argv, capture_output=True, text=True, timeout=100, check=False, env={**os.environ, **environment}
     )
+
+
+@pytest.fixture
+def call(root: Path, capsys: pytest.CaptureFixture[str]) -> Call:
+    """Runs a command in this process, which is much faster."""
+
+    def run_here(*arguments: str) -> subprocess.CompletedProcess[str]:
+        code = cli.main(["--dir", str(root), *arguments])
+        return subprocess.CompletedProcess(arguments, code, *capsys.readouterr())
+
+    return run_here
 
 
 @pytest.fixture
@@ -47,20 +60,20 @@ def http(url: str) -> Any:
         return json.load(response)
 
 
-def test_the_whole_life_of_an_environment(root: Path) -> None:
+def test_the_whole_life_of_an_environment(root: Path, call: Call) -> None:
     first = run(root, "up", "--down-after", "1")
     assert first.returncode == 0, first.stderr
     assert "a node counts as down after 1 s" in first.stdout
     environment = Environment.load(root)
     pids = {p.name: p.pid for p in environment.state.processes.values()}
 
-    again = run(root, "up")
+    again = call("up")
     assert again.returncode == 0
     assert "runs already" in again.stdout
     assert environment.url in again.stdout
     assert {p.name: p.pid for p in environment.state.processes.values()} == pids
 
-    status = run(root, "status", "--json")
+    status = call("status", "--json")
     assert status.returncode == 0, status.stdout
     report = json.loads(status.stdout)
     assert report["master"] == "redis-0"
@@ -69,15 +82,15 @@ def test_the_whole_life_of_an_environment(root: Path) -> None:
 
     environment.kill("sentinel-1")
     os.kill(pids["redis-2"], signal.SIGKILL)
-    plain = run(root, "status")
+    plain = call("status")
     assert plain.returncode == cli.DEGRADED
     assert "\033" not in plain.stdout
     assert re.search(r"^sentinel-1 .* stopped +killed$", plain.stdout, re.MULTILINE)
     assert re.search(r"^redis-2 .* dead +it was killed or crashed", plain.stdout, re.MULTILINE)
     assert [name for name, _ in environment.dead()] == ["redis-2"]
 
-    assert "redis-0: " in run(root, "logs", "redis-0", "-n", "3").stdout
-    assert "first start of the set" in run(root, "events", "-n", "1000").stdout
+    assert "redis-0: " in call("logs", "redis-0", "-n", "3").stdout
+    assert "first start of the set" in call("events", "-n", "1000").stdout
 
     if environment.prometheus_url:
         assert process.wait_until(lambda: scraped(environment) >= {"redis-0", "redis-1", "sentinel-0"}, 20, poll=0.5)
@@ -89,7 +102,7 @@ def test_the_whole_life_of_an_environment(root: Path) -> None:
     assert "Ended: redis-0" in down.stdout
     assert not [pid for pid in pids.values() if process.running(process.Identity(pid, started(pid)))]
     assert [path.name for path in root.iterdir()] == ["lock"]
-    assert run(root, "down").stdout == "Nothing was running.\n"
+    assert call("down").stdout == "Nothing was running.\n"
 
 
 def scraped(environment: Environment) -> set[str]:

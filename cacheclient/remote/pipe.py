@@ -49,8 +49,8 @@ class _Slot:
 
     __slots__ = ("deadline", "many", "waiters")
 
-    def __init__(self, deadline: float, waiters: list[Waiters], *, many: bool) -> None:
-        self.deadline = deadline
+    def __init__(self, waiters: list[Waiters], *, many: bool) -> None:
+        self.deadline = 0.0  # set when the command leaves
         self.waiters = waiters
         self.many = many
 
@@ -87,6 +87,7 @@ class Pipe(asyncio.Protocol):
         self._parser = hiredis.Reader(notEnoughData=_INCOMPLETE)
         self._slots: deque[_Slot] = deque()
         self._out: list[bytes] = []
+        self._unsent: list[_Slot] = []  # of the commands in _out
         self._reads: dict[str, Waiters] = {}
         self._flush_planned = False
         self._overdue = False
@@ -110,7 +111,7 @@ class Pipe(asyncio.Protocol):
                     await pipe.call("SELECT", login.database)
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name in the DNS
             pipe.close()
-            raise UnavailableError(f"cannot connect to {address}: {error or 'no answer in time'}") from error
+            raise UnavailableError(f"cannot connect to {address}: {str(error) or 'no answer in time'}") from error
         except BaseException:
             pipe.close()
             raise
@@ -123,7 +124,7 @@ class Pipe(asyncio.Protocol):
         if self._refuse(future):
             return future
         self._out.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub wants a 1-tuple
-        self._expect(_Slot(self._loop.time() + self._timeout, [[future]], many=False))
+        self._unsent.append(_Slot([[future]], many=False))
         self._plan_flush()
         return future
 
@@ -187,11 +188,6 @@ class Pipe(asyncio.Protocol):
             future.set_exception(timed_out(self._timeout))
         return future.done()
 
-    def _expect(self, slot: _Slot) -> None:
-        self._slots.append(slot)
-        if self._timer is None:
-            self._timer = self._loop.call_at(slot.deadline, self._expire)
-
     def _plan_flush(self) -> None:
         if not self._flush_planned:
             self._flush_planned = True
@@ -202,15 +198,27 @@ class Pipe(asyncio.Protocol):
         if self.closed.done() or self._transport is None:
             return
         reads, self._reads = self._reads, {}
-        deadline = self._loop.time() + self._timeout
-        keys, waiters = list(reads), list(reads.values())
-        for start in range(0, len(keys), self._login.max_batch):
-            chunk = keys[start : start + self._login.max_batch]
+        keys, waiters, size = list(reads), list(reads.values()), self._login.max_batch
+        for start in range(0, len(keys), size):
+            chunk = keys[start : start + size]
             many = len(chunk) > 1
             self._out.append(hiredis.pack_command(("MGET" if many else "GET", *chunk)))  # type: ignore[arg-type]
-            self._expect(_Slot(deadline, waiters[start : start + self._login.max_batch], many=many))
-        out, self._out = self._out, []
-        self._transport.write(b"".join(out))
+            self._unsent.append(_Slot(waiters[start : start + size], many=many))
+        self._transport.write(b"".join(self._out))
+        self._out.clear()
+        self._expect()
+
+    def _expect(self) -> None:
+        """Start the time of the commands that have just left: what kept them here was not Redis."""
+        deadline = self._loop.time() + self._timeout
+        for slot in self._unsent:
+            slot.deadline = deadline
+        self._slots.extend(self._unsent)
+        self._unsent.clear()
+        if self._timer is not None and self._timer.when() > deadline:  # it was set for something longer
+            self._unwatch()
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._expire)
 
     def _expire(self) -> None:
         """Fail every slot whose time is up; close the connection if the oldest has waited past the stall limit."""
@@ -234,6 +242,11 @@ class Pipe(asyncio.Protocol):
         due = next((slot.deadline for slot in self._slots if slot.deadline > now), given_up)
         self._timer = self._loop.call_at(min(due, given_up), self._expire)
 
+    def _unwatch(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _given_up(self) -> float:
         """Return when the oldest slot has waited so long that the connection is closed."""
         return self._slots[0].deadline + max(0.0, self._login.connect_timeout - self._timeout)
@@ -242,12 +255,11 @@ class Pipe(asyncio.Protocol):
         if self.closed.done():
             return
         self.closed.set_result(None)
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._unwatch()
         error = UnavailableError(reason)
         for slot in self._slots:
             slot.fail(error)
-        _Slot(0.0, list(self._reads.values()), many=True).fail(error)
-        self._slots.clear()
-        self._reads.clear()
+        for slot in (*self._unsent, _Slot(list(self._reads.values()), many=True)):
+            slot.fail(error, in_doubt=False)
+        for queue in (self._slots, self._unsent, self._out, self._reads):
+            queue.clear()

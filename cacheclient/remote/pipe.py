@@ -164,9 +164,8 @@ class Pipe(asyncio.Protocol):
                     if self._on_push is not None:
                         self._on_push(reply)
                 else:
-                    self._slots[0].answer(reply)
-                    self._slots.popleft()  # last: should the answer not fit, its callers are failed with the others
-        except (hiredis.ProtocolError, IndexError, TypeError, ValueError) as error:  # not Redis, or out of step
+                    self._answer(reply)
+        except (hiredis.ProtocolError, TypeError, ValueError) as error:  # not Redis at the other end, or out of step
             self._end(f"the connection broke the protocol: {error}")
             if self._transport is not None:
                 self._transport.abort()
@@ -180,6 +179,12 @@ class Pipe(asyncio.Protocol):
         self._end(f"the connection was lost: {exc or 'closed by Redis'}")
 
     # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _answer(self, reply: Any) -> None:
+        if not self._slots:  # a server that has too many clients says so before anybody asks
+            raise hiredis.ProtocolError(f"nobody asked for {reply}")
+        self._slots[0].answer(reply)
+        self._slots.popleft()  # last: should the answer not fit, its callers are failed with the others
 
     def _refuse(self, future: asyncio.Future[Any]) -> bool:
         if self.closed.done():

@@ -18,6 +18,8 @@ from typing import Any, Final, Self
 import pytest
 import redis
 from hypothesis import settings
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 # No deadline: the machine may be busy, and how long an example takes says nothing about the code.
 settings.register_profile("tests", max_examples=60, deadline=None, database=None)  # and no files
@@ -64,7 +66,7 @@ class Server:
         self._command = [binary, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--loglevel", "warning"]
         self._settings = settings
         self.port = free_port()
-        self.client = redis.Redis(port=self.port, protocol=2)
+        self.client = redis.Redis(port=self.port, protocol=2, retry=Retry(NoBackoff(), 0))
         self._process: subprocess.Popen[bytes] | None = None
 
     @property

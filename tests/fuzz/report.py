@@ -1,0 +1,98 @@
+"""What a run found, for people and as JSON."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+from tests.fuzz.history import Mode
+from tests.fuzz.run import Outcome
+
+_STALE_SHOWN = 10
+
+
+def as_json(outcome: Outcome) -> dict[str, Any]:
+    """Return every figure of the report."""
+    verdict, plan = outcome.verdict, outcome.plan
+    return {
+        "seed": plan.seed,
+        "server": outcome.server,
+        "seconds": round(outcome.seconds, 1),
+        "workers": plan.workers,
+        "keys": plan.keys,
+        "failed": outcome.failed,
+        "reads": verdict.reads,
+        "checked": verdict.checked.total(),
+        "violations": verdict.violations,
+        "consistency": verdict.consistency,
+        "stale_at_end": len(outcome.final.stale),
+        "values_at_end": outcome.final.values,
+        "incidents": dict(Counter(done.incident.name for done in outcome.done)),
+        "not_whole_in_time": [str(done.incident) for done in outcome.done if not done.whole],
+        "changes_of_master": len(outcome.changes),
+        "unplanned": len(outcome.lapses),
+        "handed_over": sum(done.handed_over for done in outcome.done),
+        "modes": {
+            mode.value: {
+                "writes": outcome.writes[mode].made,
+                "acknowledged": outcome.writes[mode].acknowledged,
+                "checked": verdict.checked[mode],
+                "violations": sum(count for name, count in verdict.broken.items() if name.startswith(f"{mode}/")),
+                "excused": verdict.excused[mode],
+            }
+            for mode in Mode
+        },
+        "versions_undone_by_crashes": len(verdict.undone),
+        "longest_lapse_seconds": round(verdict.longest_lapse, 3),
+        "broken": dict(verdict.broken),
+        "examples": [str(violation) for violation in verdict.examples],
+        "stale": [str(stale) for stale in outcome.final.stale],
+        "load_time_outs": sum(result.time_outs for result in outcome.results),
+        "errors": dict(sum((Counter(result.errors) for result in outcome.results), Counter())),
+        "error_examples": [example for result in outcome.results for example in result.examples],
+        "l1_hits": sum(result.l1_hits for result in outcome.results),
+        "loads": sum(result.loads for result in outcome.results),
+    }
+
+
+def as_text(outcome: Outcome) -> str:
+    """Return the report for people."""
+    return "\n".join(_lines(as_json(outcome)))
+
+
+def _lines(found: dict[str, Any]) -> Iterator[str]:
+    verdict = "FAILED" if found["failed"] else "passed"
+    yield f"{verdict}: seed {found['seed']!r}, {found['seconds']:g} s, {found['server']}"
+    yield (
+        f"reads       {found['reads']} ({found['l1_hits']} by L1), of which {found['checked']} could have been stale; "
+        f"{found['loads']} loads, {found['load_time_outs']} of them past their time limit"
+    )
+    yield f"incidents   {', '.join(f'{count} {name}' for name, count in sorted(found['incidents'].items()))}"
+    yield (
+        f"master      changed {found['changes_of_master']} times, {found['unplanned']} of them unplanned; "
+        f"{found['handed_over']} handed over"
+    )
+    yield f"{'written as':<12}{'writes':>8}{'acknowledged':>14}{'reads checked':>15}{'violations':>12}{'excused':>9}"
+    for mode, row in found["modes"].items():
+        yield (
+            f"{mode:<12}{row['writes']:>8}{row['acknowledged']:>14}{row['checked']:>15}{row['violations']:>12}"
+            f"{row['excused']:>9}"
+        )
+    if found["versions_undone_by_crashes"]:
+        yield (
+            f"excused     crashes undid {found['versions_undone_by_crashes']} versions that only the master had "
+            f"acknowledged; reads were late by {found['longest_lapse_seconds']:g} s at most"
+        )
+    yield f"at the end  {found['values_at_end']} values in Redis, {found['stale_at_end']} of them stale"
+    share = found["consistency"]
+    yield f"consistent  {'nothing could be checked' if share is None else f'{share:.6%} of the reads checked'}"
+    yield from _faults(found)
+
+
+def _faults(found: dict[str, Any]) -> Iterator[str]:
+    yield from (f"VIOLATION   {example}" for example in found["examples"])
+    yield from (f"STALE       {stale}" for stale in found["stale"][:_STALE_SHOWN])
+    yield from (f"ERROR       {count} x {name}" for name, count in found["errors"].items())
+    yield from (f"ERROR       {example}" for example in found["error_examples"])
+    yield from (f"NOT WHOLE   after {incident}" for incident in found["not_whole_in_time"])

@@ -1,0 +1,206 @@
+"""One run: bring a set up, let workers use it while incidents happen, come to rest, check."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import tempfile
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from cacheclient import CacheOptions
+from cacheclient.contract import Env
+from cacheclient.errors import UnavailableError
+from cacheclient.remote import Address, SentinelTopology, parse, read_secret
+from infra.local.control import Environment
+from infra.local.programs import REDIS_NODES, SENTINEL_NODES
+from tests.fuzz.audit import Audit, audit
+from tests.fuzz.checker import Checker, Lapse, Verdict
+from tests.fuzz.crew import Crew
+from tests.fuzz.database import Database
+from tests.fuzz.faults import Done, Hands
+from tests.fuzz.history import Mode, mode_of, reads, writes
+from tests.fuzz.incidents import incidents
+from tests.fuzz.network import Network
+from tests.fuzz.stage import stage
+from tests.fuzz.worker import NAMESPACE, Result, Spec
+
+MAX_STALENESS: Final = CacheOptions().sync.max_staleness
+REST: Final = 2.5  # seconds of quiet before the end is checked: the journals retry ten times a second
+_LAG: Final = 3.0  # seconds for which a master acknowledges writes although no replica keeps up (min-replicas-max-lag)
+_REPAIR: Final = 3.0  # seconds from finding a new master until every writer has repeated its invalidations there
+_WATCH: Final = 0.1  # seconds between looks at who is master
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Plan:
+    """What to do. ``down_after`` (seconds) is Sentinel's: more than _LAG; ``only`` names the one kind of incident to cause."""
+
+    seed: str
+    seconds: float
+    workers: int = 3
+    keys: int = 200
+    down_after: float = 4.0
+    only: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The Sentinels began to name another master; ``at`` in monotonic seconds."""
+
+    at: float
+    old: Address
+    new: Address
+
+
+class Tally(NamedTuple):
+    """How many writes there were, and how many of them were acknowledged."""
+
+    made: int
+    acknowledged: int
+
+
+@dataclass(slots=True)
+class Outcome:
+    """Everything a run found out."""
+
+    plan: Plan
+    server: str
+    seconds: float
+    done: list[Done]
+    changes: list[Change]
+    lapses: list[Lapse]
+    verdict: Verdict
+    final: Audit
+    results: list[Result]
+    writes: dict[Mode, Tally]
+
+    @property
+    def failed(self) -> bool:
+        """Whether anything is not as promised."""
+        errors = any(result.errors for result in self.results)
+        return bool(self.verdict.violations or self.final.stale or errors)
+
+
+async def fuzz(plan: Plan, say: Say, keep: Path | None = None) -> Outcome:
+    """Run ``plan`` and check it. All processes end and all files go; ``keep`` is a folder in which files stay.
+
+    Raises:
+        LocalError: if the set cannot be started, or the Sentinels agree on no master when it should be whole.
+        CrewError: if a worker ended or hung.
+    """
+    with contextlib.ExitStack() as stack:
+        folder = keep or Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="cachestack-fuzz-")))
+        folder.mkdir(parents=True, exist_ok=True)
+        return await _run(plan, folder, say)
+
+
+async def _run(plan: Plan, folder: Path, say: Say) -> Outcome:
+    Database.create(folder / "database", plan.keys)
+    parties = (*REDIS_NODES, *SENTINEL_NODES, *(f"worker-{number}" for number in range(plan.workers)))
+    network = Network(parties)
+    changes: list[Change] = []
+    began = time.monotonic()
+    try:
+        async with stage(folder / "set", network, plan.down_after) as environment:
+            say(f"{environment.state.server}; seed {plan.seed!r}, {plan.workers} workers, {plan.seconds:g} s")
+            specs = [_spec(plan, worker, environment, folder) for worker in range(plan.workers)]
+            async with Crew(specs, folder) as crew, _watched(environment, changes):
+                done = await _incidents(plan, Hands(environment, network, crew), say)
+                await crew.ask("rest")
+                await asyncio.sleep(REST)
+                with Database(folder / "database") as database:
+                    final = await asyncio.to_thread(audit, environment, database, NAMESPACE)
+                await crew.ask("read")
+                results = await crew.end()
+            server = environment.state.server
+    finally:
+        await network.close()
+    seconds = time.monotonic() - began
+    lapses = lapses_of(changes, done)
+    verdict, written = judge(folder, plan.workers, lapses)
+    return Outcome(plan, server, seconds, done, changes, lapses, verdict, final, results, written)
+
+
+def _spec(plan: Plan, worker: int, environment: Environment, folder: Path) -> Spec:
+    return Spec(
+        worker=worker, workers=plan.workers, seed=plan.seed, folder=str(folder), threads=worker % 2 == 1,
+        environment={**environment.client_environment, Env.NAMESPACE: NAMESPACE},
+    )  # fmt: skip
+
+
+async def _incidents(plan: Plan, hands: Hands, say: Say) -> list[Done]:
+    """Cause incidents until the time is over."""
+    done: list[Done] = []
+    end = time.monotonic() + plan.seconds
+    for incident in incidents(plan.seed, plan.workers, plan.only):
+        await asyncio.sleep(min(incident.rest, max(0.0, end - time.monotonic())))
+        if time.monotonic() >= end:
+            return done
+        say(f"{plan.seconds - (end - time.monotonic()):5.0f} s  {incident}")
+        done.append(await hands.cause(incident))
+    raise AssertionError("incidents are endless")
+
+
+@contextlib.asynccontextmanager
+async def _watched(environment: Environment, changes: list[Change]) -> AsyncIterator[None]:
+    """Note every change of master that most Sentinels agree on, while the block runs."""
+    watch = asyncio.create_task(_watch(environment, changes))
+    try:
+        yield
+    finally:
+        watch.cancel()
+        await asyncio.gather(watch, return_exceptions=True)
+
+
+async def _watch(environment: Environment, changes: list[Change]) -> None:
+    """Note every change of master that most Sentinels agree on."""
+    secret = read_secret(environment.sentinel_password_file)
+    topology = SentinelTopology(parse(environment.url, sentinel_password=secret), 0.3)
+    known: Address | None = None
+    try:
+        while True:
+            with contextlib.suppress(UnavailableError):
+                found = await topology.find_master()
+                if known is not None and found != known:
+                    changes.append(Change(time.monotonic(), known, found))
+                known = found
+            await asyncio.sleep(_WATCH)
+    finally:
+        await topology.close()
+
+
+def lapses_of(changes: Sequence[Change], done: Sequence[Done]) -> list[Lapse]:
+    """Return what unplanned changes of master may have undone; a handover may undo nothing. Pure."""
+    lapses = []
+    for change in changes:
+        cause = next((one for one in done if one.began <= change.at <= one.ended), None)
+        if cause is not None and cause.handed_over:
+            continue
+        hit = cause.master_hit if cause is not None and cause.master_hit is not None else change.at - _LAG
+        undone = cause.undone if cause is not None else 0.0
+        lapses.append(Lapse(min(hit, change.at) - _LAG, change.at, max(change.at, undone) + _REPAIR))
+    return lapses
+
+
+def judge(folder: Path, workers: int, lapses: Sequence[Lapse]) -> tuple[Verdict, dict[Mode, Tally]]:
+    """Check what all workers recorded; return the verdict, and the writes by mode."""
+    written = [writes(folder, worker) for worker in range(workers)]
+    checker = Checker(written, MAX_STALENESS, lapses)
+    for worker in range(workers):
+        checker.check(worker, reads(folder, worker))
+    made = Counter(mode_of(write.key) for own in written for write in own)
+    acknowledged = Counter(mode_of(write.key) for own in written for write in own if write.acknowledged)
+    return checker.verdict, {mode: Tally(made[mode], acknowledged[mode]) for mode in Mode}
+
+
+def random_seed() -> str:
+    """Return a seed for a run that nobody chose one for."""
+    return str(random.SystemRandom().randrange(10**6))

@@ -6,6 +6,7 @@ import argparse
 import functools
 import json
 import os
+import signal
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -131,4 +132,5 @@ def _number(kind: type[int | float], low: float, high: float) -> Callable[[str],
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # ends as Ctrl-C does: no process and no node is left out
     sys.exit(main())

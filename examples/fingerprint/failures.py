@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -64,21 +65,30 @@ class Drill:
 
     def run(self, play: Play) -> Failure:
         """Do the event to the master, wait until writes are acknowledged again, start the node again, and count."""
-        phase, at, event = self._stage.begin(play), None, self._event
-        with ThreadPoolExecutor(1) as aside:  # steps take seconds, in which the traffic must be listened to
-            reason = self._obstacle(phase)
-            if not reason and (master := self._watch.master) is not None:
-                self._stage.say(f"{event.name} of {master}, the master")
-                at = time.monotonic()
-                reason = self._do(aside.submit(event.act, master), phase)
-                self._await_writes(phase, master)
-                self._stage.say(f"{master} is started again, to join as a replica")
-                self._do(aside.submit(_bring_back, self._nodes, master), phase)
+        phase, event = self._stage.begin(play), self._event
+        reason, at = self._obstacle(phase), None
+        if not reason and (master := self._watch.master) is not None:
+            self._stage.say(f"{event.name} of {master}, the master")
+            at = time.monotonic()
+            reason = self._strike(phase, master)
         traffic = self._stage.end(phase)
         return Failure(
             event=event.name, allowed=event.allowed, lossless=event.lossless, at=None if reason else at,
             ledger=phase.writer.ledger if phase.writer else None, findings=traffic.findings, reason=reason,
         )  # fmt: skip
+
+    def _strike(self, phase: Phase, master: str) -> str:
+        """Do the event, wait for writes, and give the set its node back; return what went wrong with the event."""
+        with ExitStack() as stack:
+            # Whatever happens, Ctrl-C too: does nothing if the node runs again by then.
+            stack.callback(self._nodes.start, master)
+            # Steps take seconds, in which the traffic must be listened to.
+            aside = stack.enter_context(ThreadPoolExecutor(1))
+            reason = self._do(aside.submit(self._event.act, master), phase)
+            self._await_writes(phase, master)
+            self._stage.say(f"{master} is started again, to join as a replica")
+            self._do(aside.submit(_bring_back, self._nodes, master), phase)
+        return reason
 
     def _obstacle(self, phase: Phase) -> str:
         """Let the traffic run; return why nothing can be done to the master, or an empty text."""
@@ -86,9 +96,9 @@ class Drill:
         def hopeless() -> str:
             if not self._stage.has_writer:
                 return "the writer has ended, so no write could be measured"
+            # A master without a replica refuses writes (min-replicas-to-write), so an event takes all nodes there are.
             ended = [name for name in self._nodes.redis_nodes if name in self._watch.dead]
-            alone = len(ended) >= len(self._nodes.redis_nodes) - 1
-            return f"{' and '.join(ended)} have ended, so no replica is left to take over" if alone else ""
+            return f"{' and '.join(ended)} ended; one node must take over and one must follow it" if ended else ""
 
         def healthy() -> bool:
             return phase.written_since(phase.began) and self._watch.master is not None

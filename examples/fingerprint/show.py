@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from examples.fingerprint.watch import Nodes
 
 READY_SECONDS: Final = 30.0
-MIX_SECONDS: Final = 70.0  # the mix ends here even if the machine is too slow to play all of it
+MIX_SECONDS: Final = 60.0  # the mix ends here even if the machine is too slow to play all of it
 PACED_CALLERS: Final = 64
 
 
@@ -51,7 +51,7 @@ class Plan:
 
     source: ZipfMix | Trace = field(default_factory=ZipfMix)
     readers: int = 4
-    lookups: int = 150_000
+    lookups: int = 125_000
     callers: int = 8
     rate: float = 6_000.0
     steady: float = 8.0

@@ -142,7 +142,7 @@ def test_without_replicas_the_failures_are_left_out_with_the_reason(redis_url: s
 
     assert verdict(result, "SIGKILL: without writes") is Verdict.NOT_MEASURED
     assert "redis-exporter has ended: killed in a test" in printed
-    left_out = "is left out: redis-1 and redis-2 have ended, so no replica is left to take over"
+    left_out = "is left out: redis-1 and redis-2 ended; one node must take over and one must follow it"
     assert [note for note in result.notes if left_out in note] == [f"planned stop {left_out}", f"SIGKILL {left_out}"]
 
 
@@ -209,7 +209,7 @@ def test_killing_a_reader_is_told_and_the_rest_goes_on(tmp_path: Path, monkeypat
 
 
 def test_a_process_that_cannot_work_is_told_with_its_last_words(tmp_path: Path) -> None:
-    with pytest.raises(ChildProcessError, match="has ended: exit code 1: cacheclient.errors.ConfigurationError: "):
+    with pytest.raises(ChildProcessError, match=r"has ended: exit code 1: cacheclient\.errors\.ConfigurationError: "):
         shown(SMALL, "gopher://127.0.0.1", tmp_path)
 
 

@@ -1,31 +1,13 @@
-"""Codecs: how a value becomes bytes. msgpack by default; no pickle, which would run code found in Redis."""
+"""The codecs that turn a value into bytes: msgpack, JSON, and bytes as they are."""
 
 from __future__ import annotations
 
-from typing import Any, Final, Protocol
+from typing import Any, Final
 
 import msgspec
 
+from cacheclient.codec.protocol import Codec
 from cacheclient.errors import CodecError, ConfigurationError
-
-__all__ = ["Codec", "JsonCodec", "MsgpackCodec", "RawCodec", "for_name"]
-
-
-class Codec(Protocol):
-    """Turns values into bytes and back.
-
-    ``id`` is stored with each entry; another codec's entry is a miss. 1-15 are cachestack's, 16-255 the application's.
-    """
-
-    @property
-    def id(self) -> int:
-        """The byte stored with each entry."""
-
-    def encode(self, value: Any) -> bytes:
-        """Return the bytes of ``value``; raise CodecError if it has none."""
-
-    def decode(self, payload: bytes) -> Any:
-        """Return the value of ``payload``; raise CodecError if it is not one."""
 
 
 class _MsgspecCodec:

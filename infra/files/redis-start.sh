@@ -111,14 +111,16 @@ decide_with_data() {
 decide_without_data() {
   log "this node was the master and has no data: it waits for a peer with data to take over"
   empty_end=$(($(now) + EMPTY_S))
+  failover_s=0 # how long to look for another master: once, unless a failover was asked for
   while [ "$(now)" -lt "$empty_end" ]; do
+    if new_master=$(await_other_master "$failover_s"); then
+      follow "$new_master" "it leads now, and this disk has no data"
+      return
+    fi
+    failover_s=0
     survey_peers
     if [ -n "$PEERS_WITH_DATA" ]; then
-      request_failover || true
-      if new_master=$(await_other_master "$FAILOVER_S"); then
-        follow "$new_master" "it has the data that this disk lost"
-        return
-      fi
+      if request_failover; then failover_s=$FAILOVER_S; fi
     elif [ -z "$PEERS_SILENT" ]; then
       lead "every peer answers, and none has data"
       return

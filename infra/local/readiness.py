@@ -47,15 +47,17 @@ def await_nodes(places: Places, state: State) -> None:
 
 
 def is_whole(places: Places, state: State) -> bool:
-    """Say whether every Sentinel knows every other node, and every replica acknowledges to one master."""
+    """Say whether all Sentinels know every node and agree on a master to which every replica acknowledges."""
     replicas, others = len(state.of_kind("redis")) - 1, len(state.of_kind("sentinel")) - 1
+    masters = set()
     for sentinel in state.of_kind("sentinel"):
         words = node.ask(places, sentinel, "SENTINEL", "MASTER", state.set_name).splitlines()
         known = dict(zip(words[::2], words[1::2], strict=False))
         if (known.get("num-slaves"), known.get("num-other-sentinels")) != (str(replicas), str(others)):
             return False
-    replication = [node.ask(places, p, "INFO", "replication") for p in state.of_kind("redis")]
-    return sum(f"min_slaves_good_slaves:{replicas}" in text for text in replication) == 1
+        masters.add((known.get("ip"), known.get("flags")))  # the flags tell of a failover or of doubts
+    named = [p for p in state.of_kind("redis") if masters == {(p.address, "master")}]
+    return bool(named) and f"min_slaves_good_slaves:{replicas}" in node.ask(places, named[0], "INFO", "replication")
 
 
 def await_listening(places: Places, state: State) -> None:

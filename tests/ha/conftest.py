@@ -62,6 +62,9 @@ FAKE_GETENT = '#!/bin/sh\ntest -e "$FAKE/names/$2"\n'
 FAKE_SERVER = '#!/bin/sh\necho "started $*"\n'
 
 
+Meanwhile = Callable[[], None] | None
+
+
 @dataclasses.dataclass(frozen=True)
 class Run:
     """What a script did."""
@@ -185,11 +188,20 @@ class Stage:
             **changed,
         }
 
-    def run(self, name: Script, *arguments: str, host: str = "redis-0", **changed: str) -> Run:
-        argv = ["/bin/sh", script(name), *arguments]
+    def run(
+        self, name: Script, *arguments: str, host: str = "redis-0", meanwhile: Meanwhile = None, **changed: str
+    ) -> Run:
+        """Run a script to its end; ``meanwhile`` is called while it runs."""
+        argv, pipe = ["/bin/sh", script(name), *arguments], subprocess.PIPE
         environment = self.environment(host, **changed)
-        done = subprocess.run(argv, env=environment, capture_output=True, text=True, timeout=30, check=False)
-        return Run(done.returncode, done.stdout, done.stderr)
+        with subprocess.Popen(argv, env=environment, stdout=pipe, stderr=pipe, text=True) as running:
+            try:
+                if meanwhile is not None:
+                    meanwhile()
+                out, log = running.communicate(timeout=30)
+            finally:
+                running.kill()
+        return Run(running.returncode, out, log)
 
 
 @pytest.fixture

@@ -167,13 +167,26 @@ def test_a_master_back_with_an_empty_disk_wipes_nobody(healthy_redis: Environmen
         assert reader.wait(2, 5000) == 2  # the emptied node has copied everything
 
 
-def test_all_three_killed_at_once_come_back_with_their_data(healthy: Environment) -> None:
-    count = store_keys(healthy, "outage")
-    for name in healthy.redis_nodes:
-        healthy.kill(name)
-    for name in healthy.redis_nodes:
-        healthy.start(name)
-    await_ready(healthy, *healthy.redis_nodes)
+def test_all_three_killed_at_once_come_back_with_their_data(healthy_redis: Environment) -> None:
+    count = store_keys(healthy_redis, "outage")
+    for name in healthy_redis.redis_nodes:
+        healthy_redis.kill(name)
+    for name in healthy_redis.redis_nodes:
+        healthy_redis.start(name)
+    await_ready(healthy_redis, *healthy_redis.redis_nodes)
+    assert count() == 200
+
+
+def test_an_outage_in_which_the_master_loses_its_disk_keeps_what_the_replicas_have(healthy_redis: Environment) -> None:
+    count = store_keys(healthy_redis, "lost-disk")
+    old = healthy_redis.master()
+    for name in healthy_redis.redis_nodes:
+        healthy_redis.kill(name)
+    shutil.rmtree(healthy_redis.places.data / old)
+    for name in healthy_redis.redis_nodes:
+        healthy_redis.start(name)
+    await_ready(healthy_redis, *healthy_redis.redis_nodes)
+    assert healthy_redis.master() != old
     assert count() == 200
 
 

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cacheclient.contract import Script
+from infra.local import process
 
 if TYPE_CHECKING:
-    from conftest import Run, Stage
+    from conftest import Meanwhile, Run, Stage
 
 
-def start(stage: Stage, host: str = "redis-0", **changed: str) -> Run:
-    return stage.run(Script.REDIS_START, host=host, **changed)
+def start(stage: Stage, host: str = "redis-0", meanwhile: Meanwhile = None, **changed: str) -> Run:
+    return stage.run(Script.REDIS_START, host=host, meanwhile=meanwhile, **changed)
 
 
 def configuration(stage: Stage) -> list[str]:
@@ -125,7 +126,18 @@ def test_a_master_without_data_hands_over_to_a_peer_with_data(stage: Stage) -> N
     stage.failover_leads_to("redis-1")
     run = start(stage)
     assert_follows(stage, run, "redis-1")
-    assert "it has the data that this disk lost" in run.log
+    assert "it leads now, and this disk has no data" in run.log
+
+
+def test_a_master_without_data_follows_the_one_that_sentinels_choose_meanwhile(stage: Stage) -> None:
+    stage.sentinels_name("redis-0", "redis-0", "redis-0")
+    stage.replicas_seen(2, 2, 2)
+
+    def choose_another() -> None:
+        assert process.wait_until(lambda: any("SENTINEL MASTER" in call for call in stage.calls), 10)
+        stage.sentinels_name("redis-2", "redis-2", "redis-2")
+
+    assert_follows(stage, start(stage, CACHE_EMPTY_S="20", meanwhile=choose_another), "redis-2")
 
 
 def test_a_master_without_data_never_leads_while_a_peer_has_data(stage: Stage) -> None:

@@ -74,6 +74,8 @@ def _print(result: Result, screen: Screen, plan: Plan, down_after: float) -> Non
         f"* does not decide the exit code: readers, writer, Redis and Sentinels share {os.cpu_count()} cores here\n"
         f"latencies are those of {plan.rate:,.0f} lookups/s; requests per second are as fast as it goes"
     )
+    if not result.decides:
+        screen.note("the hit rates of a trace say as much about the trace, and do not decide either")
     if result.failures:
         title = f"Failures under {plan.rate:,.0f} lookups/s; a node counts as down after {down_after:g} s"
         screen.table(title, result.aftermath)
@@ -102,7 +104,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--trace", type=Path, metavar="FILE", help="look up the keys of an access trace instead of the zipf mix")
     add("--users", type=whole(1_000, MAX_USERS), default=mix.users, help="users of the mix (default: %(default)s)")
     add("--seed", type=whole(0, 2**32), default=mix.seed, help="seed of the mix (default: %(default)s)")
-    add("--lookups", type=whole(100, 10**8), default=plan.lookups, help="of a reader in the mix (default: %(default)s)")
+    add("--lookups", type=whole(100, 10**8), default=plan.lookups, help="lookups in the mix (default: %(default)s)")
     add("--rate", type=real(1, 10**6), default=plan.rate, help="lookups/s after the mix (default: %(default)g)")
     add("--steady", type=real(1, 3600), default=plan.steady, metavar="S", help="seconds at it (default: %(default)g)")
     add(

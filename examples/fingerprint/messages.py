@@ -89,8 +89,8 @@ class Play:
 
     Attributes:
         phase: its name, which comes back in every report.
-        lookups: lookups of each reader, or None for as many as come until the phase is halted.
-        rate: lookups per second of each reader, or None for as fast as it goes.
+        lookups: lookups of all readers together, or None for as many as come until the phase is halted.
+        rate: lookups per second of all readers together, or None for as fast as it goes.
         callers: concurrent callers in each reader.
         updates: rows that the writer changes and invalidates per second.
         ledger: whether the writer also keeps the ledger, and reads it back in the end.

@@ -38,6 +38,7 @@ class Reader:
         self._floors = floors
         self._mailbox = mailbox
         self._users = lookups(assignment)
+        self._reader, self._readers = assignment.reader, assignment.readers
         self._store = Store(assignment.database)
         self._database_thread = ThreadPoolExecutor(1)
         self._left = 0.0
@@ -54,7 +55,8 @@ class Reader:
 
     async def _play(self, play: Play) -> None:
         before, self._findings = self._cache.stats(), Findings()
-        self._left = math.inf if play.lookups is None else play.lookups
+        own_share = None if play.lookups is None else len(range(self._reader, play.lookups, self._readers))
+        self._left = math.inf if own_share is None else own_share
 
         def report(*, finished: bool) -> None:
             stats = self._cache.stats() - before
@@ -69,7 +71,7 @@ class Reader:
         report(finished=True)
 
     async def _caller(self, play: Play, number: int) -> None:
-        interval = play.callers / play.rate if play.rate else 0.0
+        interval = play.callers * self._readers / play.rate if play.rate else 0.0
         due = time.monotonic() + interval * number / play.callers  # spread, so that the callers do not march in step
         while self._left > 0:
             self._left -= 1

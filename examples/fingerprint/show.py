@@ -40,7 +40,7 @@ class Plan:
     Attributes:
         source: where the users to look up come from.
         readers: reader processes.
-        lookups: lookups of each reader in the mix; a trace is played once instead.
+        lookups: lookups of all readers together in the mix; a trace is played once instead.
         callers: concurrent callers in each reader in the mix, which goes as fast as it can.
         rate: lookups per second of all readers together in the phases after the mix.
         steady: seconds of the undisturbed phase at that rate, from which latencies are taken.
@@ -51,7 +51,7 @@ class Plan:
 
     source: ZipfMix | Trace = field(default_factory=ZipfMix)
     readers: int = 4
-    lookups: int = 125_000
+    lookups: int = 500_000
     callers: int = 8
     rate: float = 6_000.0
     steady: float = 8.0
@@ -63,7 +63,7 @@ class Plan:
         """Return the order for a phase at the given rate, with or without a ledger of writes."""
         return Play(
             phase=phase,
-            rate=self.rate / self.readers,
+            rate=self.rate,
             callers=PACED_CALLERS,
             updates=self.updates,
             ledger=ledger,
@@ -168,8 +168,7 @@ def prepare(plan: Plan, target: Target, folder: Path, screen: Screen) -> Assignm
 def _mix(stage: Stage, plan: Plan) -> Traffic:
     """Play the mix from cold, as fast as it goes."""
     stage.say(f"mix: {plan.readers} readers with {plan.callers} callers each, cold caches, as fast as it goes")
-    source = plan.source
-    lookups = source.share(0, plan.readers) if isinstance(source, Trace) else plan.lookups
+    lookups = len(plan.source.accesses) if isinstance(plan.source, Trace) else plan.lookups
     phase = stage.begin(Play(phase="mix", lookups=lookups, callers=plan.callers, updates=plan.updates))
     if not stage.go_on(phase, lambda: stage.finished(phase), MIX_SECONDS):
         stage.note(f"the mix was ended after {phase.elapsed:.0f} s, before all of it was played")

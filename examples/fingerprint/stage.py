@@ -76,7 +76,7 @@ class Phase:
         last = self.writer.ledger.last if self.writer else None
         return Moment(
             phase=self.play.phase,
-            done=None if self.play.lookups is None else lookups / (self.play.lookups * max(1, len(self.readers))),
+            done=None if self.play.lookups is None else lookups / self.play.lookups,
             lookups=lookups,
             rate=(lookups - then) / max(now - before, REPORT_EVERY / 2),
             l1=traffic.stats.l1.hit_rate if traffic.stats else None,

@@ -42,17 +42,16 @@ class Trace:
         """Hit rate of a cache that starts empty and never evicts: first accesses must miss."""
         return 1 - self.users / len(self.accesses)
 
-    def share(self, reader: int, readers: int) -> int:
-        """Return how many accesses one pass gives to ``reader`` of ``readers``."""
-        return len(range(reader, len(self.accesses), readers))
-
     def lookups(self, reader: int, readers: int) -> Iterator[int]:
         """Return the accesses of ``reader``: dealt out in turn, as a load balancer does, and again from the start."""
         return cycle(islice(self.accesses, reader, None, readers))
 
     def describe(self) -> str:
         """Return the trace in one line, for the report."""
-        return f"trace {self.name}: {len(self.accesses):,} accesses to {self.users:,} keys, played once"
+        return (
+            f"trace {self.name}: {len(self.accesses):,} accesses to {self.users:,} keys, played once; "
+            f"at most {self.best_hit_rate:.1%} can hit"
+        )
 
 
 def read_trace(path: Path) -> Trace:

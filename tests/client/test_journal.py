@@ -1,0 +1,140 @@
+"""The journal: what is owed is paid, in batches, and a debt made anew is not settled by an older payment."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import pytest
+
+from cacheclient.errors import UnavailableError
+from cacheclient.journal import Journal
+from tests.client.conftest import HandClock
+from tests.conftest import until
+
+
+class Far:
+    """Takes tombstones, or not."""
+
+    def __init__(self) -> None:
+        self.away = False
+        self.sent: list[str] = []
+        self.at_once = self.most_at_once = 0
+        self.go = asyncio.Event()
+        self.go.set()
+
+    async def send(self, key: str) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await self.go.wait()
+            if self.away:
+                raise UnavailableError("away")
+            self.sent.append(key)
+        finally:
+            self.at_once -= 1
+
+
+@pytest.fixture
+def far() -> Far:
+    return Far()
+
+
+@pytest.fixture
+def clock() -> HandClock:
+    return HandClock()
+
+
+@pytest.fixture
+async def journal(far: Far, clock: HandClock) -> AsyncIterator[Journal]:
+    journal = Journal(far.send, 60, clock)
+    journal.start()
+    yield journal
+    await journal.close()
+
+
+async def test_what_is_owed_is_paid_once(journal: Journal, far: Far) -> None:
+    for key in "aba":
+        journal.owe(key)
+    assert len(journal) == 2
+    await until(lambda: not len(journal))
+    assert sorted(far.sent) == ["a", "b"]
+
+
+async def test_what_does_not_get_through_is_sent_until_it_does(journal: Journal, far: Far) -> None:
+    far.away = True
+    journal.owe("a")
+    await until(lambda: far.most_at_once)
+    assert "a" in journal
+    far.away = False
+    await until(lambda: far.sent == ["a"])
+    await until(lambda: "a" not in journal)
+
+
+async def test_thousands_are_paid_in_batches(journal: Journal, far: Far) -> None:
+    for number in range(1000):
+        journal.owe(str(number))
+    await until(lambda: not len(journal))
+    assert sorted(far.sent, key=int) == [str(number) for number in range(1000)]
+    assert far.most_at_once <= 128
+
+
+async def test_a_debt_made_anew_during_its_payment_is_paid_again(journal: Journal, far: Far) -> None:
+    far.go.clear()
+    journal.owe("a")
+    await until(lambda: far.at_once)
+    journal.owe("a")
+    far.go.set()
+    await until(lambda: far.sent == ["a", "a"])
+    await until(lambda: "a" not in journal)
+
+
+async def test_a_key_stays_owed_while_its_payment_is_on_the_way(journal: Journal, far: Far) -> None:
+    far.go.clear()
+    journal.owe("a")
+    await until(lambda: far.at_once)
+    assert "a" in journal
+    far.go.set()
+
+
+async def test_closing_during_a_payment_pays_it(far: Far, clock: HandClock) -> None:
+    journal = Journal(far.send, 60, clock)
+    journal.start()
+    far.go.clear()
+    journal.owe("a")
+    await until(lambda: far.at_once)
+    closing = asyncio.create_task(journal.close())
+    await until(lambda: far.most_at_once == 1 and not closing.done())
+    far.go.set()
+    await closing
+    assert far.sent == ["a"]
+
+
+async def test_closing_gives_up_on_a_redis_that_is_away(far: Far, clock: HandClock) -> None:
+    journal = Journal(far.send, 60, clock)
+    journal.start()
+    far.away = True
+    journal.owe("a")
+    await asyncio.wait_for(journal.close(), 5)
+    assert "a" in journal
+
+
+async def test_a_new_master_gets_what_is_recent_and_no_more(journal: Journal, far: Far, clock: HandClock) -> None:
+    journal.note("old")
+    clock.now += 61
+    journal.note("recent")
+    clock.now += 30
+    journal.note("new")
+    journal.replay()
+    assert "recent" in journal
+    await until(lambda: not len(journal))
+    assert far.sent == ["recent", "new"]
+
+
+async def test_only_the_recent_is_remembered(journal: Journal, clock: HandClock) -> None:
+    for number in range(100):
+        journal.note(str(number))
+        clock.now += 1
+    assert len(journal._recent) <= 61
+    journal.note("99")
+    assert list(journal._recent)[-1] == "99"

@@ -111,6 +111,10 @@ class Server:
             self._process = None
         self.client.close()
 
+    def ask(self, *words: str) -> Any:
+        """Send a command for which redis-py has no method."""
+        return self.client.execute_command(*words)  # type: ignore[no-untyped-call]
+
     def commands(self, name: str) -> int:
         """Return how often the command ``name`` was called since the server started."""
         stats: dict[str, dict[str, Any]] = self.client.info("commandstats")

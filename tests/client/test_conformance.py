@@ -114,7 +114,8 @@ async def make(request: pytest.FixtureRequest, backend: Server | None, namespace
 
         async def open_cache(**kwargs: Any) -> Subject:
             url = backend.url if backend else "memory://"
-            subject = Subject(surface.from_url(url, **{"namespace": namespace, "options": OPTIONS} | kwargs))
+            settings: dict[str, Any] = {"namespace": namespace, "options": OPTIONS, **kwargs}
+            subject = Subject(surface.from_url(url, **settings))
             await subject.start()
             stack.push_async_callback(subject.close)
             return subject

@@ -68,7 +68,8 @@ def test_every_metric_of_ours_is_exported_and_no_other(registry: CollectorRegist
 
 def test_the_openmetrics_format_parses_too(registry: CollectorRegistry, cache: AsyncCache) -> None:
     with_lookups(cache)
-    families = list(parse_openmetrics(openmetrics.generate_latest(registry).decode()))
+    text = openmetrics.generate_latest(registry).decode()  # type: ignore[no-untyped-call]  # published without types
+    families = list(parse_openmetrics(text))  # type: ignore[no-untyped-call]
     assert len(families) == len(METRICS)
 
 

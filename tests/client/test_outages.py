@@ -95,7 +95,7 @@ async def test_writes_that_a_frozen_redis_did_not_take_are_made_good(
 async def test_a_paused_master_still_answers_reads(own_server: Server, opened: Opened, namespace: str) -> None:
     cache = await opened(own_server.url, namespace, options=QUICK)
     await cache.set("a", "old")
-    own_server.client.execute_command("CLIENT", "PAUSE", "900", "WRITE")
+    own_server.ask("CLIENT", "PAUSE", "900", "WRITE")
     assert await cache.get("a") == "old"
     assert not await cache.invalidate("a")
     assert await cache.get("a", MISSING) is MISSING
@@ -152,10 +152,8 @@ async def test_a_server_that_wants_a_password_says_so(
 async def test_a_user_without_the_right_to_track_gets_values_but_no_first_tier(
     own_server: Server, opened: Opened, namespace: str, caplog: pytest.LogCaptureFixture
 ) -> None:
-    own_server.client.execute_command(
-        "ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-client|tracking", "-client"
-    )
-    own_server.client.execute_command("CONFIG", "RESETSTAT")
+    own_server.ask("ACL", "SETUSER", "app", "on", ">pw", "~*", "+@all", "-client|tracking", "-client")
+    own_server.ask("CONFIG", "RESETSTAT")
     cache = await opened(own_server.url, namespace, username="app", password="pw")  # noqa: S106
     assert await cache.set("a", 1)
     began = time.monotonic()

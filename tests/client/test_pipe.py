@@ -99,8 +99,8 @@ async def test_a_batch_is_cut_at_its_limit(puppet: tuple[Puppet, Address]) -> No
     await far.received(b"e\r\n")
     assert far.got.count(b"MGET") == 2
     assert far.got.endswith(b"*2\r\n$3\r\nGET\r\n$1\r\ne\r\n")
-    far.send(b"*2\r\n:1\r\n:2\r\n*2\r\n:3\r\n:4\r\n:5\r\n")
-    assert await asyncio.gather(*reads) == [1, 2, 3, 4, 5]
+    far.send(b"*2\r\n+1\r\n+2\r\n*2\r\n+3\r\n+4\r\n+5\r\n")
+    assert await asyncio.gather(*reads) == [b"1", b"2", b"3", b"4", b"5"]
     pipe.close()
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Final
 
@@ -425,7 +425,7 @@ def a_new_connection_flushes_nothing(patch: pytest.MonkeyPatch) -> None:
 def the_gate_stays_open(patch: pytest.MonkeyPatch) -> None:
     class Open(Gate):
         __slots__ = ()
-        until = property(lambda _: float("inf"), lambda *_: None)  # type: ignore[assignment]
+        until = property(lambda _: float("inf"), lambda *_: None)
 
     patch.setattr("cacheclient.listener.Gate", Open)
 
@@ -487,7 +487,7 @@ def scene(
     opened: Callable[..., Awaitable[AsyncCache]],
     proxied: Callable[[int], Awaitable[Proxy]],
     launch: Callable[..., Server],
-) -> Iterator[Scene]:
+) -> Scene:
     return Scene(hand, shared_server, namespace, opened, proxied, launch)
 
 

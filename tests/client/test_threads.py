@@ -67,7 +67,12 @@ def test_a_hit_is_answered_in_the_calling_thread(shared_server: Server, namespac
         runtime = cache._runtime
         assert runtime is not None
         held, go = threading.Event(), threading.Event()
-        runtime.loop.call_soon_threadsafe(lambda: (held.set(), go.wait(0.1)))
+
+        def occupy() -> None:
+            held.set()
+            go.wait(0.1)
+
+        runtime.loop.call_soon_threadsafe(occupy)
         assert held.wait(PATIENCE)
         assert cache.get("a") == 1  # although the loop is busy
         assert cache.get_or_load("a", lambda _: 2) == 1

@@ -3,11 +3,12 @@
 ``CLIENT TRACKING ON BCAST`` makes Redis push each changed key to this connection, with no memory per key in Redis.
 Plain publish/subscribe cannot promise coherence: clients reconnect silently and lose what was said meanwhile.
 
-The freshness gate turns that into a bound. Pushes and replies share the connection in order, and Redis sends the push
-of a write no later than the reply to any question that arrived after the write was executed. So an answered question
-proves that every push of writes before the moment it was *asked* has been handled. L1 may answer until that moment
-plus ``max_staleness``, and not a moment longer: half-open connections, partitions and stopped processes close the
-gate by themselves. The question is TIME, which also tells the server's clock.
+The freshness gate turns that into a bound. Pushes and replies share the connection in order, and Redis queues the push
+of a write at the end of the event-loop cycle that executed it. A question asked after that moment is read in a later
+cycle, so its answer comes behind the push: an answered question proves that every push of writes before the moment it
+was *asked* has been handled. L1 may answer until that moment plus ``max_staleness``, and not a moment longer: half-open
+connections, partitions and stopped processes close the gate by themselves. The question is TIME, which also tells the
+server's clock.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import sys
 import threading
 from bisect import bisect_left
 
@@ -142,14 +143,19 @@ def test_any_thread_may_take_a_snapshot_while_new_counters_appear() -> None:
     done = threading.Event()
 
     def count() -> None:
-        for number in range(20_000):
-            cache._stats.errors[f"l2/{number % 2000}"] += 1
-            if number % 2000 == 1999:
+        for number in range(30_000):
+            cache._stats.errors[f"l2/{number % 500}"] += 1
+            if number % 500 == 499:
                 cache._stats.errors.clear()
         done.set()
 
-    thread = threading.Thread(target=count)
-    thread.start()
-    while not done.is_set():
-        cache.stats()
-    thread.join()
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        thread = threading.Thread(target=count)
+        thread.start()
+        while not done.is_set():
+            cache.stats()
+        thread.join()
+    finally:
+        sys.setswitchinterval(interval)

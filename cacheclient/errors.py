@@ -6,6 +6,9 @@
     ├── ConfigurationError (also ValueError)   a URL, option, key or namespace that cannot work
     ├── CodecError (also ValueError)           a value the codec cannot encode
     ├── LoadTimeoutError (also TimeoutError)   a loader passed its hard time limit
+    ├── LockError                              a public lock used in a way that cannot work
+    │   ├── LockTimeoutError (also TimeoutError)   it was not acquired in the time or attempts allowed
+    │   └── LockLostError                      it expired, or was lost with a Redis node, while it was held
     ├── ClosedError                            the cache was closed, or not opened yet
     └── UnavailableError                       Redis did not answer, or refused; ``kind`` says how
 
@@ -17,7 +20,17 @@ from __future__ import annotations
 
 from cacheclient.contract import ErrorType
 
-__all__ = ["CacheError", "ClosedError", "CodecError", "ConfigurationError", "LoadTimeoutError", "UnavailableError"]
+__all__ = [
+    "CacheError",
+    "ClosedError",
+    "CodecError",
+    "ConfigurationError",
+    "LoadTimeoutError",
+    "LockError",
+    "LockLostError",
+    "LockTimeoutError",
+    "UnavailableError",
+]
 
 
 class CacheError(Exception):
@@ -38,6 +51,18 @@ class LoadTimeoutError(CacheError, TimeoutError):
 
 class ClosedError(CacheError):
     """The cache was used before it was opened or after it was closed."""
+
+
+class LockError(CacheError):
+    """A public lock was used in a way that cannot work, such as released by an object that does not hold it."""
+
+
+class LockTimeoutError(LockError, TimeoutError):
+    """A public lock was not acquired in the time or the attempts that the caller allowed."""
+
+
+class LockLostError(LockError):
+    """A public lock expired, or was lost with a Redis node, while it was held: somebody else may hold it."""
 
 
 class UnavailableError(CacheError):

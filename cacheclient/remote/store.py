@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
 from typing import Any, Protocol
@@ -78,18 +78,18 @@ class RedisStore:
 
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:
         """Return the value, or take the lease (lease.lua)."""
-        raw: bytes = await self._script("lease", key, token, _ms(seconds), readable, reject)
+        raw: bytes = await self.script("lease", (key,), token, _ms(seconds), readable, reject)
         if raw == b"G":
             return Leased(granted=True)
         return Leased(raw) if raw[:1] == entry.VALUE else Leased()
 
     async def fill(self, key: str, expected: bytes, data: bytes, seconds: float) -> bool:
         """Compare-and-set (fill.lua)."""
-        return bool(await self._script("fill", key, expected, data, _ms(seconds)))
+        return bool(await self.script("fill", (key,), expected, data, _ms(seconds)))
 
     async def release(self, key: str, token: bytes) -> None:
         """Give the lease back (release.lua)."""
-        await self._script("release", key, token)
+        await self.script("release", (key,), token)
 
     async def put(self, key: str, data: bytes, seconds: float) -> None:
         """Store ``data``: its new write id voids every lease and refresh in flight."""
@@ -107,17 +107,18 @@ class RedisStore:
         )
         return bool(replicas)
 
-    async def _script(self, name: str, key: str, *arguments: Argument) -> Any:
+    async def script(self, name: str, keys: Sequence[str], *arguments: Argument) -> Any:
+        """Run ``<name>.lua`` and return its reply."""
         lua = script(name)
 
         async def send(to: Connection) -> Any:
             try:
-                return await to.writes.call("EVALSHA", lua.sha, 1, key, *arguments)
+                return await to.writes.call("EVALSHA", lua.sha, len(keys), *keys, *arguments)
             except UnavailableError as error:
                 if "NOSCRIPT" not in str(error):
                     raise
             # Scripts are not replicated: a promoted or restarted server has none yet.
-            return await to.writes.call("EVAL", lua.text, 1, key, *arguments)
+            return await to.writes.call("EVAL", lua.text, len(keys), *keys, *arguments)
 
         return await self._write(send)
 

@@ -1,0 +1,39 @@
+"""The bars, in the order of the table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final
+
+from bench.figures import Outcome
+from bench.hit_ratio import hit_ratio
+from bench.l1_hit import asynchronous, threaded
+from bench.memory import memory
+from bench.mix import mixed
+from bench.push import push
+from bench.reads import many_tasks, many_threads, one_task
+from bench.rounds import Setting
+from bench.stampede import stampede
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    """One bar: what it is about, and how it is measured."""
+
+    title: str
+    measure: Callable[[Setting], Coroutine[Any, Any, Outcome]]
+
+
+BARS: Final = {
+    "P1": Bar("an L1 hit through AsyncCache.get, over dict.get", asynchronous),
+    "P2": Bar("an L1 hit through Cache.get, over dict.get", threaded),
+    "P3": Bar("L1 hit ratio on access traces", hit_ratio),
+    "P4": Bar("L2 reads of 1 KB by many tasks, over redis-py asyncio with hiredis, on uvloop", many_tasks),
+    "P5": Bar("L2 reads of 1 KB by one task", one_task),
+    "P6": Bar("L2 reads of 1 KB by 8 threads, over redis-py", many_threads),
+    "P7": Bar("get_or_load by 64 tasks, over the textbook two-tier cache", mixed),
+    "P8": Bar("stampede on one cold key from 4 processes, 0.2 s loader", stampede),
+    "P10": Bar("from invalidate to gone from another process's L1", push),
+    "P14": Bar("memory of L1 entries of 1 KB, over a dict", memory),
+}

@@ -9,20 +9,17 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-import time
 from dataclasses import dataclass
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
-from examples.fingerprint.messages import Order
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
 
-    from examples.fingerprint.messages import Assignment, Play
+    from examples.fingerprint.messages import Assignment, Order, Play
 
 _ROOT: Final = Path(__file__).parents[2]  # where `-m examples...` finds the package
 QUIT_SECONDS: Final = 5.0
@@ -95,15 +92,9 @@ class Crew:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        self.order(Order.QUIT)
-        deadline = time.monotonic() + QUIT_SECONDS
+        for member in self._members.values():
+            member.connection.close()  # the order to quit, also for one that is blocked in telling us something
         for name in self.names:
-            member = self._members[name]
-            member.connection.close()  # a process blocked in telling us something gets an error, and quits
-            try:
-                member.process.wait(max(0.0, deadline - time.monotonic()))
-            except subprocess.TimeoutExpired:
-                member.process.kill()
             self._bury(name)
 
     def _send(self, name: str, message: object) -> None:

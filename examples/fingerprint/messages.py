@@ -1,7 +1,7 @@
 """What the conductor and its processes (readers, writer) tell each other over a pipe, and how they listen to it.
 
 A process gets an ``Assignment``, answers ``READY``, and then obeys: ``Play`` begins a phase, ``Order.HALT`` ends it,
-``Order.QUIT`` or the end of the pipe ends the process. So no process outlives its conductor, however that ended.
+the end of the pipe ends the process. So no process outlives its conductor, however that ended.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ L2_SECONDS: Final = 180.0  # the life of profiles in L2
 
 
 class Order(StrEnum):
-    """Orders without parameters."""
+    """Orders without parameters; ``QUIT`` is what a process finds in its mailbox when the pipe has ended."""
 
     HALT = "halt"
     QUIT = "quit"

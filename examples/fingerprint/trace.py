@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import lzma
-import sys
 import zlib
 from array import array
 from dataclasses import dataclass
@@ -90,7 +89,7 @@ def _keys(content: bytes, *, is_xz: bool) -> Iterable[int]:
     if _TEXT.issuperset(content):
         return _numbers(content)
     if is_xz and len(content) % 4 == 0 and 0 in content:  # text has no zero byte, numbers below 2 ** 24 all have one
-        return _big_endian(content)
+        return array("I", content)  # in either byte order: the numbers only tell keys apart
     raise ValueError("it holds something else")
 
 
@@ -100,13 +99,6 @@ def _numbers(content: bytes) -> Iterator[int]:
             if not text.isdigit():
                 raise ValueError(f"line {number} is {text[:40].decode()!r}")
             yield int(text)
-
-
-def _big_endian(content: bytes) -> array[int]:
-    keys = array("I", content)
-    if sys.byteorder == "little":
-        keys.byteswap()
-    return keys
 
 
 def _dense(keys: Iterable[int]) -> tuple[array[int], int]:

@@ -86,6 +86,14 @@ def test_a_table_shows_each_verdict_and_marks_those_that_do_not_decide(make: Mak
     ]
 
 
+def test_in_a_pipe_a_table_is_as_wide_as_it_needs(make: Make) -> None:
+    screen, printed = make(False)
+    screen.table("Wide", [Row("a figure with a long name", "a promise of many words", "x" * 40, Verdict.HOLDS)])
+    line = next(line for line in printed().splitlines() if "a figure with a long name" in line)
+    assert "a promise of many words" in line
+    assert "x" * 40 in line
+
+
 def test_rates_that_are_not_known_yet_are_dashes() -> None:
     blank = Moment(phase="mix", done=0, lookups=0, rate=0, l1=None, l2=None, wrong=0, silence=None, master=None)
     assert blank.words() == "0 lookups       0/s  L1   -  L2   -  wrong 0"

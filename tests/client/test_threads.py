@@ -122,6 +122,15 @@ def test_calls_that_race_with_close_end_one_way_or_the_other(shared_server: Serv
     wait_for(lambda: not threads_of_ours())
 
 
+def test_a_call_that_chose_its_loop_just_before_close_is_told(namespace: str) -> None:
+    cache = Cache.from_url("memory://", namespace=namespace)
+    cache.start()
+    runtime = cache._here()
+    cache.close()
+    with pytest.raises(ClosedError):  # nobody would ever run it
+        runtime.run(runtime.cache.get("a"))
+
+
 def test_closing_does_not_wait_for_a_loader_that_hangs(namespace: str) -> None:
     go = threading.Event()
     cache = Cache.from_url("memory://", namespace=namespace)

@@ -399,6 +399,14 @@ async def test_a_payload_of_another_type_is_replaced(make: Make) -> None:
     assert await cache.get("a") == 7
 
 
+@newest
+async def test_another_codecs_entry_is_a_miss_even_if_its_bytes_would_decode(make: Make) -> None:
+    await (await make(codec="json")).set("a", 1)  # b"1", which is 49 in MessagePack
+    cache = await make()
+    assert await cache.get("a", MISSING) is MISSING
+    assert await cache.get_or_load("a", Loader(2)) == 2
+
+
 @two_tiers
 async def test_a_key_of_another_redis_type_is_a_miss(make: Make, server: Server, namespace: str) -> None:
     cache = await make()

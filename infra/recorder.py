@@ -7,11 +7,12 @@ neither parents nor protection.
 from __future__ import annotations
 
 import threading
+from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
 from pulumi.runtime import rpc
-from pulumi.runtime.mocks import MockMonitor, Mocks
+from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
 
 # The order in which objects can be applied one after the other; kinds that are not listed come last.
@@ -60,33 +61,35 @@ class Registration:
         return f"{rank:02d}-{kind.lower()}-{self.name}.yaml"
 
 
-class _NoProvider(Mocks):
-    """Answers nothing: the program reads nothing from a cluster, and a resource's outputs are its inputs."""
+@dataclass
+class _Found:
+    """What was met while values were read: the paths of secrets, and what has no place in a manifest."""
 
-    def call(self, args: Any) -> Any:
-        raise RenderError(f"the program calls {args.token}, which only a provider can answer")
-
-    def new_resource(self, args: Any) -> Any:
-        raise RenderError(f"the program reads {args.name} of type {args.typ}, which only a provider can answer")
+    secrets: set[str] = field(default_factory=set)
+    faults: list[str] = field(default_factory=list)
 
 
 @dataclass
 class Recorder(MockMonitor):
-    """Keeps every registration and the stack's outputs. The SDK calls it from several threads."""
+    """Keeps every registration and the stack's outputs.
+
+    The SDK calls it from several threads and loses exceptions raised there: faults are kept too, and raised at the end.
+    """
 
     preview: bool
     registrations: list[Registration] = field(default_factory=list)
     outputs: dict[str, Any] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        super().__init__(_NoProvider())
+        super().__init__(None)  # type: ignore[arg-type]  # every method that would ask the mocks is replaced
         self._lock = threading.Lock()
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  the name in the engine's protocol
         """Record a resource; its outputs are its inputs, and in a preview they are not known yet."""
         urn = self.make_urn(request.parent, request.type, request.name)
         if request.type != _STACK_TYPE:
-            secrets: set[str] = set()
+            found = _Found()
             registration = Registration(
                 urn=urn,
                 type=request.type,
@@ -95,58 +98,75 @@ class Recorder(MockMonitor):
                 provider=request.provider,
                 protect=request.protect,
                 dependencies=frozenset(request.dependencies),
-                properties=_plain_fields(request.object, "", secrets),
-                secrets=frozenset(secrets),
+                properties=_plain_fields(request.object, "", found),
+                secrets=frozenset(found.secrets),
             )
             with self._lock:
                 self.registrations.append(registration)
+                self.faults.extend(f"{request.name}: {fault}" for fault in found.faults)
         if self.preview:
             return resource_pb2.RegisterResourceResponse(urn=urn)
         return resource_pb2.RegisterResourceResponse(urn=urn, id=f"{request.name}-id", object=request.object)
 
+    def ReadResource(self, request: Any) -> Any:  # noqa: N802  the name in the engine's protocol
+        """Refuse: what a cluster holds must not decide what a stack is."""
+        with self._lock:
+            self.faults.append(f"{request.name}: {request.type} is read from a cluster; there is none here")
+        urn = self.make_urn(request.parent, request.type, request.name)
+        return resource_pb2.ReadResourceResponse(urn=urn, properties=request.properties)
+
+    def Invoke(self, request: Any) -> Any:  # noqa: N802  the name in the engine's protocol
+        """Refuse: there is no provider that could answer."""
+        with self._lock:
+            self.faults.append(f"{request.tok} is asked of a provider; there is none here")
+        return resource_pb2.ResourceInvokeResponse()
+
     def RegisterResourceOutputs(self, request: Any) -> Any:  # noqa: N802  the name in the engine's protocol
         """Keep what the stack exports."""
         if request.urn.split("::")[2] == _STACK_TYPE:
-            self.outputs = _plain_fields(request.outputs, "", set())
+            self.outputs = _plain_fields(request.outputs, "", _Found())
         return super().RegisterResourceOutputs(request)  # type: ignore[no-untyped-call]  # the SDK's is untyped
 
-    def refuse_duplicates(self) -> None:
-        """Raise RenderError if two resources share a URN, or two objects kind, namespace and name."""
-        seen: set[tuple[str, ...]] = set()
+    def refuse_faults(self) -> None:
+        """Raise RenderError if anything recorded cannot be applied, or two resources or objects have one name."""
+        faults = [*sorted(self.faults), *self._duplicates()]
+        if faults:
+            raise RenderError("\n".join(faults))
+
+    def _duplicates(self) -> list[str]:
+        names = Counter(registration.urn for registration in self.registrations)
         for registration in self.registrations:
-            identities: list[tuple[str, ...]] = [(registration.urn,)]
             if registration.is_manifest:
                 metadata = registration.properties["metadata"]
                 place = (metadata.get("namespace", ""), metadata["name"])
-                identities.append((registration.properties["kind"], *place))
-            for identity in identities:
-                if identity in seen:
-                    raise RenderError(f"registered twice: {' '.join(identity)}")
-                seen.add(identity)
+                names[" ".join([registration.properties["kind"], *place])] += 1
+        return sorted(f"registered twice: {name}" for name, count in names.items() if count > 1)
 
 
-def _plain_fields(struct: Any, path: str, secrets: set[str]) -> dict[str, Any]:
+def _plain_fields(struct: Any, path: str, found: _Found) -> dict[str, Any]:
     """Return a protocol struct as a sorted dictionary of plain values."""
     fields = struct.fields
-    return {key: _plain(fields[key], f"{path}.{key}" if path else key, secrets) for key in sorted(fields)}
+    return {key: _plain(fields[key], f"{path}.{key}" if path else key, found) for key in sorted(fields)}
 
 
-def _plain(value: Any, path: str, secrets: set[str]) -> Any:
-    """Return a protocol value as plain data: whole numbers as ints, secrets unwrapped and their paths collected."""
+def _plain(value: Any, path: str, found: _Found) -> Any:
+    """Return a protocol value as plain data: whole numbers as ints, secrets unwrapped and their paths kept."""
     kind = value.WhichOneof("kind")
     if kind == "struct_value":
         fields = value.struct_value.fields
         if rpc._special_sig_key not in fields:  # noqa: SLF001  the SDK's mark of a wrapped value has no public name
-            return _plain_fields(value.struct_value, path, secrets)
-        if fields[rpc._special_sig_key].string_value != rpc._special_secret_sig:  # noqa: SLF001
-            raise RenderError(f"{path}: assets and resource references have no place in a manifest")
-        secrets.add(path)
-        return _plain(fields["value"], path, secrets)
-    if kind == "list_value":
+            return _plain_fields(value.struct_value, path, found)
+        if fields[rpc._special_sig_key].string_value == rpc._special_secret_sig:  # noqa: SLF001
+            found.secrets.add(path)
+            return _plain(fields["value"], path, found)
+        found.faults.append(f"{path}: assets and resource references have no place in a manifest")
+    elif kind == "list_value":
         items = value.list_value.values
-        return [_plain(item, f"{path}[{index}]", secrets) for index, item in enumerate(items)]
-    if kind == "number_value":
+        return [_plain(item, f"{path}[{index}]", found) for index, item in enumerate(items)]
+    elif kind == "number_value":
         return int(value.number_value) if value.number_value.is_integer() else value.number_value
-    if kind == "null_value":
-        raise RenderError(f"{path}: null is sent to Kubernetes as an explicit deletion; leave the key out")
-    return value.string_value if kind == "string_value" else value.bool_value
+    elif kind == "null_value":
+        found.faults.append(f"{path}: null is sent to Kubernetes as an explicit deletion; leave the key out")
+    else:
+        return value.string_value if kind == "string_value" else value.bool_value
+    return None

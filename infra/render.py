@@ -75,7 +75,8 @@ def render(
         preview: run as the engine previews, where no resource has outputs yet.
 
     Raises:
-        RenderError: if the stack is unknown, its settings are unusable, or two resources or objects have one name.
+        RenderError: if the stack is unknown, its settings are unusable, two resources or objects have one name, or
+            something that the program asks for is only to be had from a cluster.
     """
     try:
         settings = stack_files.read(stack) | dict(values or {})
@@ -85,7 +86,7 @@ def render(
         raise RenderError(str(error)) from error
     recorder = Recorder(preview=preview)
     contextvars.copy_context().run(_run, stack, settings, recorder)
-    recorder.refuse_duplicates()
+    recorder.refuse_faults()
     return Rendered(
         stack=stack,
         registrations=tuple(sorted(recorder.registrations, key=lambda r: r.urn)),

@@ -124,7 +124,7 @@ def test_a_null_is_refused_with_its_path(monkeypatch: pytest.MonkeyPatch) -> Non
             "m", api_version="a/v1", kind="M", metadata={"name": "m"}, spec={"a": [{"b": None}]}
         )
 
-    with pytest.raises(recorder.RenderError, match=r"spec\.a\[0\]\.b: null"):
+    with pytest.raises(recorder.RenderError, match=r"^m: spec\.a\[0\]\.b: null"):
         run(monkeypatch, deploy)
 
 
@@ -132,7 +132,15 @@ def test_a_program_that_asks_a_provider_is_refused(monkeypatch: pytest.MonkeyPat
     def deploy() -> None:
         kubernetes.core.v1.ConfigMap.get("c", "n/c")
 
-    with pytest.raises(recorder.RenderError, match="which only a provider can answer"):
+    with pytest.raises(recorder.RenderError, match=r"^c: kubernetes:core/v1:ConfigMap is read from a cluster"):
+        run(monkeypatch, deploy)
+
+
+def test_a_program_that_calls_a_function_of_a_provider_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def deploy() -> None:
+        pulumi.runtime.invoke_output("aws:index/getRegion:getRegion", {})
+
+    with pytest.raises(recorder.RenderError, match=r"^aws:index/getRegion:getRegion is asked of a provider"):
         run(monkeypatch, deploy)
 
 

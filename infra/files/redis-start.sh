@@ -96,7 +96,7 @@ decide_with_data() {
   for candidate in $(peers); do
     if candidate_info=$(info_of "$candidate") && known_offset "$candidate_info"; then
       log "this node was the master; replica $candidate may be ahead of this disk: asking for a failover"
-      if request_failover && new_master=$(await_other_master "$FAILOVER_S"); then
+      if bring_about_failover && new_master=$(await_other_master "$FAILOVER_S"); then
         follow "$new_master" "it took over after this master's restart"
       else
         lead "the failover did not happen within $FAILOVER_S s, and the data is here"
@@ -112,15 +112,16 @@ decide_without_data() {
   log "this node was the master and has no data: it waits for a peer with data to take over"
   empty_end=$(($(now) + EMPTY_S))
   failover_s=0 # how long to look for another master: once, unless a failover was asked for
-  while [ "$(now)" -lt "$empty_end" ]; do
+  while :; do
     if new_master=$(await_other_master "$failover_s"); then
       follow "$new_master" "it leads now, and this disk has no data"
       return
     fi
+    [ "$(now)" -lt "$empty_end" ] || break
     failover_s=0
     survey_peers
     if [ -n "$PEERS_WITH_DATA" ]; then
-      if request_failover; then failover_s=$FAILOVER_S; fi
+      if bring_about_failover; then failover_s=$FAILOVER_S; fi
     elif [ -z "$PEERS_SILENT" ]; then
       lead "every peer answers, and none has data"
       return
@@ -132,6 +133,20 @@ decide_without_data() {
   done
   log "peers with data:${PEERS_WITH_DATA:- none}; silent:${PEERS_SILENT:- none}"
   die "no data here, and no peer with data took over within $EMPTY_S s"
+}
+
+# A Sentinel that is asked for a failover does not ask the others: if one of them is at it already, each would promote a
+# replica of its own choice.
+bring_about_failover() {
+  for busy_sentinel in $CACHE_SENTINEL_HOSTS; do
+    case $(ask_sentinel "$busy_sentinel" SENTINEL MASTER "$CACHE_SET" || true) in
+      *failover_in_progress*)
+        log "a failover is in progress at $busy_sentinel already"
+        return 0
+        ;;
+    esac
+  done
+  request_failover
 }
 
 # A peer that is still loading counts as silent: what it has is not known yet.

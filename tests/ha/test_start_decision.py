@@ -89,6 +89,21 @@ def test_a_failover_that_is_running_already_is_as_good_as_one_asked_for(stage: S
     assert "did not happen within 1 s" in run.log
 
 
+def test_a_failover_that_another_sentinel_has_begun_is_not_asked_for_again(stage: Stage) -> None:
+    stage.sentinels_name("redis-0", "redis-0", "redis-0")
+    stage.has_data()
+    stage.node("redis-1", "slave", keys=5, offset=100)
+    stage.failover_leads_to("redis-1")
+    stage.answer("sentinel-2", "SENTINEL MASTER cache-test", "flags\ns_down,o_down,master,failover_in_progress")
+
+    def end_that_failover() -> None:
+        assert process.wait_until(lambda: any("sentinel-2:26379 SENTINEL MASTER" in call for call in stage.calls), 10)
+        stage.sentinels_name("redis-2", "redis-2", "redis-2")
+
+    assert_follows(stage, start(stage, CACHE_FAILOVER_S="10", meanwhile=end_that_failover), "redis-2")
+    assert not any("SENTINEL FAILOVER" in call for call in stage.calls)
+
+
 def test_a_crashed_master_leads_again_when_no_sentinel_accepts_a_failover(stage: Stage) -> None:
     stage.sentinels_name("redis-0", "redis-0", "redis-0")
     stage.has_data()

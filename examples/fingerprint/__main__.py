@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
             password_file=environment.password_file,
             sentinel_password_file=environment.sentinel_password_file,
         )
-        folder = environment.places.root / "show"
+        folder = environment.places.data / "show"
         result = play(plan, target, environment, environment.down_after, folder, screen)
     except (LocalError, ValueError, TimeoutError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

@@ -87,15 +87,12 @@ class Local:
 
         def peek(key: str) -> Any:
             item = lookup(key)
-            if item is None:
-                return MISSING
-            now = clock()
-            if now >= item.expires or now >= gate.until:
+            if item is None or not item.expires > clock() < gate.until:
                 return MISSING
             if item.frequency < MAX_FREQUENCY:
                 item.frequency += 1
-            stats.hits += 1
-            if not stats.hits % _SAMPLE:
+            stats.hits = hits = stats.hits + 1
+            if not hits % _SAMPLE:
                 sample(key, clock, all_lookups)
             return item.value
 

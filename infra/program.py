@@ -21,7 +21,7 @@ from infra.monitoring import Monitoring
 from infra.network import Policies
 from infra.redis_ha import RedisHA
 from infra.redis_pods import scope_of
-from infra.settings import Flag, Settings, parse
+from infra.settings import Settings, parse
 from infra.topology import sentinel_hosts
 
 if TYPE_CHECKING:
@@ -72,7 +72,7 @@ def decode(texts: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _decoded(value: object, kind: object) -> object:
-    structured = strict.group_type(kind) is not None or kind == Flag or bool in get_args(kind)
+    structured = strict.group_type(kind) is not None or bool in get_args(kind)
     if not isinstance(value, str) or not structured:
         return value
     try:

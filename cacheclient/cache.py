@@ -88,7 +88,7 @@ class AsyncCache:
         self._journal = Journal(self._bury, self.options.sync.journal, clock)
         self._open = self._closed = False
         if self._shared.link is not None:
-            self._shared.link.on_open(lambda _: self._journal.replay())
+            self._shared.link.on_renewal(self._journal.replay)
 
     @classmethod
     def from_url(
@@ -242,6 +242,7 @@ class AsyncCache:
         full, life = self.space.full(key), self.options.l2.life(ttl)
         data, stored = self._serializer.dump(value, life)
         self._forget(key)
+        self._journal.note(key)  # what the new value replaced is back, too, if a failover loses it
         try:
             with self._owing(key):
                 await self._store.put(full, data, life)

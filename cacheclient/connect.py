@@ -58,12 +58,14 @@ def connect(
         connect_timeout=options.l2.connect_timeout, timeout=options.l2.timeout, max_batch=options.l2.max_batch,
     )  # fmt: skip
     topology = (
-        SentinelTopology(target, options.l2.connect_timeout) if target.sentinel else FixedTopology(target.nodes[0])
+        SentinelTopology(target, options.l2.connect_timeout, options.sync.max_staleness)
+        if target.sentinel
+        else FixedTopology(target.nodes[0])
     )
     link = Link(topology, login, stats, clock)
     listener = Listener(
         login, space.prefix, options.sync.max_staleness, invalidated,
-        stats=stats, clock=clock, server_clock=link.server_clock,
+        stats=stats, clock=clock, server_clock=link.server_clock, tenure=link.tenure,
     )  # fmt: skip
     link.on_open(listener.follow)
     return Shared(RedisStore(link, stats, options.l2.timeout), listener.gate, link.server_clock, link, listener)

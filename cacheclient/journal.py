@@ -1,9 +1,9 @@
-"""Own invalidations, kept until they are safe.
+"""Own invalidations and sets, kept until they are safe. A set counts as the invalidation of what was there before.
 
 Two things can undo an invalidation. It may not get through: Redis is away, writes are paused, the answer is late. And
 it may get through and be lost: a master that dies takes with it what no replica had yet, and the old value is back on
 the new one. So each process keeps its own invalidations. What did not get through is sent again until it does, never
-dropped; what did is sent again to every newly found master for ``keep`` seconds.
+dropped; what did is sent again for ``keep`` seconds whenever the master was restarted or is another one.
 
 Sending a tombstone twice costs a reload, never a wrong value.
 """
@@ -56,7 +56,7 @@ class Journal:
         self._wake.set()
 
     def replay(self) -> None:
-        """Send everything of the last ``keep`` seconds again: there is a new master."""
+        """Send everything of the last ``keep`` seconds again: the master may have lost it, or is another one."""
         horizon = self._clock() - self._keep
         for key, noted in self._recent.items():
             if noted >= horizon:

@@ -9,6 +9,9 @@ cycle, so its answer comes behind the push: an answered question proves that eve
 was *asked* has been handled. L1 may answer until that moment plus ``max_staleness``, and not a moment longer: half-open
 connections, partitions and stopped processes close the gate by themselves. The question is TIME, which also tells the
 server's clock.
+
+What a server proves counts for as long as it may be taken for the master (the link's tenure): what is written to
+another is not told here.
 """
 
 from __future__ import annotations
@@ -41,8 +44,12 @@ class Listener:
         stats: Stats,
         clock: Clock,
         server_clock: ServerClock,
+        tenure: Gate,
     ) -> None:
-        """Prepare; ``invalidated`` is called with the changed Redis keys, or with None if any may have changed."""
+        """Prepare; ``invalidated`` is called with the changed Redis keys, or with None if any may have changed.
+
+        ``tenure`` says until when the server listened to may be taken for the master.
+        """
         # Silence closes the gate after max_staleness; after twice that the connection is given up.
         self._login = dataclasses.replace(login, timeout=2 * max_staleness)
         self._prefix = prefix
@@ -51,6 +58,7 @@ class Listener:
         self._stats = stats
         self._clock = clock
         self._server_clock = server_clock
+        self._tenure = tenure
         self._task: asyncio.Task[None] | None = None
         self.gate = Gate(0.0)
 
@@ -100,7 +108,7 @@ class Listener:
         while not any(end.done() for end in ends):
             asked = self._clock()
             self._server_clock.observe(parse_time(await pipe.call("TIME")), asked)
-            self.gate.until = asked + self._max_staleness
+            self.gate.until = min(asked + self._max_staleness, self._tenure.until)
             self._stats.listener_connected = True
             await asyncio.wait(ends, timeout=self._max_staleness / 4, return_when=asyncio.FIRST_COMPLETED)
 

@@ -5,18 +5,24 @@ Two pipes go to the master: reads, and everything else. A planned handover pause
 
 While there is no master, calls fail at once and the task looks for one, about ten times a second. Every newly opened
 link has a new ``epoch``: what was learnt over an older one (values in L1, proofs of freshness) must be proved anew.
+
+A master may be deposed without its clients noticing: it hung, or a partition lies between it and the rest of the set.
+So the link has a ``tenure``, which ends unless the topology names the same master again; past it nothing is asked of
+L2, and L1 (see ``listener``) does not answer either.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import dataclasses
 import logging
 import random
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Final
 
-from cacheclient.clock import Clock, ServerClock, boottime, parse_time
+from cacheclient.clock import Clock, Gate, ServerClock, boottime, parse_time
 from cacheclient.contract import ErrorType
 from cacheclient.errors import UnavailableError
 from cacheclient.remote.address import Address
@@ -25,18 +31,19 @@ from cacheclient.remote.topology import Topology
 from cacheclient.stats import Stats
 
 _RETRY: Final = (0.05, 0.15)  # seconds between attempts to find a master, drawn at random so that pods do not march
+_CONFIRMATIONS: Final = 4  # questions to the topology in each term, so that some may go unanswered
 _log = logging.getLogger("cacheclient")
 
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open link: where to, its two pipes, and a number that rises with every link opened."""
+    """An open link: where to, its two pipes, a number that rises with every link opened, and the replication id."""
 
     address: Address
     epoch: int
     reads: Pipe
     writes: Pipe
-    replicas: int
+    history: str = ""
 
     @property
     def lost(self) -> bool:
@@ -59,7 +66,10 @@ class Link:
         self._clock = clock
         self.server_clock = ServerClock(clock)
         self.connection: Connection | None = None
+        self.tenure = Gate(0.0)
         self._opened: list[Callable[[Connection], None]] = []
+        self._renewed: list[Callable[[], None]] = []
+        self._history = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._reconsider = asyncio.Event()
         self._ready = asyncio.Event()
@@ -70,6 +80,14 @@ class Link:
     def on_open(self, callback: Callable[[Connection], None]) -> None:
         """Have ``callback`` called with every newly opened connection, before any caller can use it."""
         self._opened.append(callback)
+
+    def on_renewal(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called, likewise, when the master may have lost what was acknowledged before.
+
+        Every restart and every promotion draws a new replication id. While the id is the same nothing can be lost, and
+        nothing need be sent again: a broken connection must not take from the fleet what it has set lately.
+        """
+        self._renewed.append(callback)
 
     async def start(self) -> None:
         """Start looking for the master, and wait for it at most ``connect_timeout`` seconds: Redis may be away."""
@@ -92,9 +110,11 @@ class Link:
         await self._topology.close()
 
     def current(self) -> Connection:
-        """Return the open connection; raise UnavailableError at once if there is none."""
+        """Return the open connection; raise UnavailableError at once if there is none, or its tenure is over."""
         if self.connection is None:
             raise UnavailableError("no Redis master is known at the moment")
+        if self._clock() >= self.tenure.until:
+            raise UnavailableError(f"most Sentinels did not confirm lately that {self.connection.address} is master")
         return self.connection
 
     def suspect(self, error: UnavailableError) -> None:
@@ -116,37 +136,58 @@ class Link:
             await self._until_lost(connection)
             self._drop()
 
+    async def _find_master(self) -> tuple[Address, float]:
+        """Return the master's address, and until when it may be taken for the master."""
+        asked = self._clock()
+        return await self._topology.find_master(), asked + self._topology.term
+
     async def _open(self) -> Connection:
-        address = await self._topology.find_master()
+        address, until = await self._find_master()
         reads = await Pipe.open(address, self.login)
         try:
             writes = await Pipe.open(address, self.login)
         except BaseException:
             reads.close()
             raise
-        connection = Connection(address, self._epoch + 1, reads, writes, 0)
+        connection = Connection(address, self._epoch + 1, reads, writes)
         try:
-            return await self._examine(connection)
+            examined = await self._examine(connection)
         except BaseException:
             connection.close()
             raise
+        self.tenure.until = until
+        return examined
 
     async def _examine(self, connection: Connection) -> Connection:
-        """Check that the server is a master, count its replicas, and read its clock."""
+        """Check that the server is a master, and read its replication id and its clock."""
         role = await connection.reads.call("ROLE")
         if role[0] != b"master":
             raise UnavailableError(f"{connection.address} is {role[0].decode()}, not master", ErrorType.READONLY)
         asked = self._clock()
         self.server_clock.observe(parse_time(await connection.reads.call("TIME")), asked)
-        return Connection(connection.address, connection.epoch, connection.reads, connection.writes, len(role[2]))
+        return dataclasses.replace(connection, history=_history(await connection.reads.call("INFO", "replication")))
 
     async def _until_lost(self, connection: Connection) -> None:
-        changed = asyncio.ensure_future(self._reconsider.wait())
-        ends: list[asyncio.Future[Any]] = [changed, connection.reads.closed, connection.writes.closed]
+        changed = [
+            asyncio.ensure_future(self._reconsider.wait()),
+            asyncio.ensure_future(self._until_deposed(connection)),
+        ]
+        ends: list[asyncio.Future[Any]] = [*changed, connection.reads.closed, connection.writes.closed]
         try:
             await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            changed.cancel()
+            for task in changed:
+                task.cancel()
+
+    async def _until_deposed(self, connection: Connection) -> None:
+        """Prolong the tenure for as long as the topology names this master; return when it names another."""
+        named = connection.address
+        while named == connection.address:
+            await asyncio.sleep(self._topology.term / _CONFIRMATIONS)
+            with contextlib.suppress(UnavailableError):
+                named, until = await self._find_master()
+                if named == connection.address:
+                    self.tenure.until = until
 
     def _note_up(self, connection: Connection) -> None:
         self._epoch = connection.epoch
@@ -163,6 +204,10 @@ class Link:
         self._last_address = connection.address
         for callback in self._opened:
             callback(connection)
+        if connection.history != self._history:
+            self._history = connection.history
+            for repeat in self._renewed:
+                repeat()
         self.connection = connection
         self._stats.circuit_open = False
         self._ready.set()
@@ -177,3 +222,9 @@ class Link:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+
+
+def _history(info: bytes) -> str:
+    """Return the replication id in the reply to INFO."""
+    fields = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+    return fields.get("master_replid", "")

@@ -1,14 +1,22 @@
 """Who is the master: a fixed address, or what the Sentinels say.
 
 The resolver asks every Sentinel by its own address and takes what most of them name (``SENTINEL MASTERS``, which some
-clients poll, stays on the old address about five seconds longer). Between failovers one subscription to each Sentinel's
-``+switch-master`` tells of a change; a lost connection or a READONLY reply makes the client ask as well.
+clients poll, stays on the old address about five seconds longer). Most of all that are configured, not of those that
+answer: a client that reaches only a few may stand with them and a deposed master on the small side of a partition.
+
+An answer holds for a ``term``. Two majorities share a Sentinel, and it never goes back to an older master: so once any
+client has been led to a new master, no client is led to the old one any more, and those that were led there before ask
+again before their term is over. A deposed master still answers reads, for ever if it is cut off from the rest.
+
+One subscription to each Sentinel's ``+switch-master`` tells of a change at once; a lost connection or a READONLY reply
+makes the client ask as well.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 from collections import Counter
 from collections.abc import Callable
 from typing import Final, Protocol
@@ -27,6 +35,10 @@ _RESUBSCRIBE: Final = 1.0  # seconds between attempts to subscribe to a Sentinel
 class Topology(Protocol):
     """Finds the master and tells when it may have changed."""
 
+    @property
+    def term(self) -> float:
+        """Seconds, counted from the question, for which an answer of ``find_master`` holds."""
+
     async def find_master(self) -> Address:
         """Return the master's address now; raise UnavailableError if it cannot be told."""
 
@@ -39,6 +51,8 @@ class Topology(Protocol):
 
 class FixedTopology:
     """One server at a known address."""
+
+    term = math.inf
 
     def __init__(self, address: Address) -> None:
         self._address = address
@@ -55,31 +69,48 @@ class FixedTopology:
         """Nothing to close."""
 
 
-def majority(votes: list[Address]) -> Address:
-    """Return the address that more than half of the answering Sentinels name.
-
-    Raises:
-        UnavailableError: if there is no answer, or none has more than half: during a failover that lasts a second.
-    """
-    if not votes:
-        raise UnavailableError("no Sentinel answered")
-    (named, count), *_ = Counter(votes).most_common(1)
-    if 2 * count <= len(votes):
-        raise UnavailableError(f"the Sentinels disagree: {', '.join(sorted(map(str, set(votes))))}")
-    return named
+def majority(votes: list[Address], sentinels: int) -> Address | None:
+    """Return the address that more than half of all ``sentinels`` name, None if there is none (yet)."""
+    named, count = Counter(votes).most_common(1)[0] if votes else (None, 0)
+    return named if 2 * count > sentinels else None
 
 
 class SentinelTopology:
     """The set ``target.set_name`` of the Sentinels ``target.nodes``."""
 
-    def __init__(self, target: Target, timeout: float) -> None:
+    def __init__(self, target: Target, timeout: float, term: float) -> None:
+        """Take the seconds that a question to one Sentinel may take, and those for which a majority's answer holds."""
+        self.term = term
         self._set = target.set_name
         self._clients = [_client(node, target, timeout) for node in target.nodes]
+        self._asking: dict[redis.asyncio.Redis, asyncio.Task[Address | None]] = {}
 
     async def find_master(self) -> Address:
-        """Ask all Sentinels at once and take the majority; raise UnavailableError if there is none."""
-        answers = await asyncio.gather(*(self._ask(client) for client in self._clients))
-        return majority([answer for answer in answers if answer is not None])
+        """Ask all Sentinels at once, and return what most of them name as soon as these have answered.
+
+        A Sentinel that still owes an earlier answer is not asked again meanwhile: that answer would be too old.
+
+        Raises:
+            UnavailableError: if there is no majority: during a failover that lasts a second.
+        """
+        idle = [client for client in self._clients if client not in self._asking]
+        votes: list[Address] = []
+        for answer in asyncio.as_completed([self._question(client) for client in idle]):
+            if (vote := await answer) is not None:
+                votes.append(vote)
+            if named := majority(votes, len(self._clients)):
+                return named
+        if not votes:
+            raise UnavailableError("no Sentinel answered")
+        named_by = ", ".join(f"{address} by {count}" for address, count in Counter(votes).most_common())
+        raise UnavailableError(
+            f"more than half of {len(self._clients)} Sentinels have to agree on a master: {named_by}"
+        )
+
+    def _question(self, client: redis.asyncio.Redis) -> asyncio.Task[Address | None]:
+        task = self._asking[client] = asyncio.create_task(self._ask(client), name="cacheclient-sentinel")
+        task.add_done_callback(lambda _: self._asking.pop(client))
+        return task
 
     async def _ask(self, client: redis.asyncio.Redis) -> Address | None:
         try:
@@ -107,6 +138,9 @@ class SentinelTopology:
 
     async def close(self) -> None:
         """Close the connections to the Sentinels."""
+        for task in self._asking.values():
+            task.cancel()
+        await asyncio.gather(*self._asking.values(), return_exceptions=True)
         for client in self._clients:
             await client.aclose()
 

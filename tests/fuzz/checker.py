@@ -53,8 +53,8 @@ class Violation(NamedTuple):
         read = self.read
         return (
             f"{self.rule}: worker {self.worker} {Op(read.op).name.lower()} key {read.key} ({mode_of(read.key)}) "
-            f"returned version {read.version}, {self.due} was due for {self.late:.3f} s when it began at {read.begin:.3f}; "
-            f"it took {(read.end - read.begin) * 1000:.1f} ms"
+            f"returned version {read.version}, {self.due} was due for {self.late:.3f} s "
+            f"when it began at {read.begin:.3f}; it took {(read.end - read.begin) * 1000:.1f} ms"
         )
 
 

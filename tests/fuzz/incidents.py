@@ -73,7 +73,7 @@ def _lagging_crash(draw: random.Random, workers: int) -> Faults:  # noqa: ARG001
     """The master dies while no replica hears of it: what it acknowledged meanwhile is lost."""
     lag = draw.uniform(0.2, 1.8)
     return (
-        Fault(Kind.CUT, "master", 0.0, lag + 0.1, REPLICAS),
+        Fault(Kind.CUT, "master", 0.0, lag + 6, REPLICAS),
         Fault(Kind.KILL, "master", lag, draw.uniform(6, 9)),
     )
 

@@ -41,7 +41,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What to do. ``down_after`` (seconds) is Sentinel's: more than _LAG; ``only`` names the one kind of incident to cause."""
+    """What to do. ``only`` names the one kind of incident to cause.
+
+    ``down_after`` (seconds) is Sentinel's. It has to be longer than a master that is cut off takes writes.
+    """
 
     seed: str
     seconds: float
@@ -163,7 +166,7 @@ async def _watched(environment: Environment, changes: list[Change]) -> AsyncIter
 async def _watch(environment: Environment, changes: list[Change]) -> None:
     """Note every change of master that most Sentinels agree on."""
     secret = read_secret(environment.sentinel_password_file)
-    topology = SentinelTopology(parse(environment.url, sentinel_password=secret), 0.3)
+    topology = SentinelTopology(parse(environment.url, sentinel_password=secret), 0.3, MAX_STALENESS)
     known: Address | None = None
     try:
         while True:

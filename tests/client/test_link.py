@@ -1,0 +1,113 @@
+"""Who may be taken for the master, until when, and what is sent again to the next one."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections.abc import Awaitable, Callable
+
+import pytest
+
+from cacheclient import MISSING, AsyncCache, CacheOptions, L2Options
+from cacheclient.errors import UnavailableError
+from cacheclient.remote import Address, topology
+from tests.conftest import Server, until
+
+QUICK = CacheOptions(l2=L2Options(connect_timeout=0.5))
+Opened = Callable[..., Awaitable[AsyncCache]]
+
+
+class Named:
+    """A topology that names what a test says, for a second each time; None: there is no majority."""
+
+    term = 1.0
+    master: Address | None = None
+
+    def __init__(self, address: Address) -> None:
+        type(self).master = address
+
+    async def find_master(self) -> Address:
+        if self.master is None:
+            raise UnavailableError("no majority")
+        return self.master
+
+    async def watch(self, changed: Callable[[], None]) -> None:  # noqa: ARG002  nobody tells: a partition
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def named(monkeypatch: pytest.MonkeyPatch) -> type[Named]:
+    monkeypatch.setattr("cacheclient.connect.FixedTopology", Named)
+    return Named
+
+
+async def test_a_master_that_no_majority_confirms_is_asked_nothing_and_l1_keeps_silent(
+    named: type[Named], own_server: Server, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(own_server.url, namespace, options=QUICK)
+    assert await cache.set("a", 1)
+    await until(lambda: cache.stats().listener_connected)
+    await in_l1(cache, "a")
+    named.master = None  # the client stands on the small side of a partition, with the master
+    await until(lambda: cache.peek("a") is MISSING)
+    assert await cache.get("a", MISSING) is MISSING
+    assert not await cache.invalidate("b")
+    asked = own_server.commands("get")
+    assert await cache.get("a", MISSING) is MISSING
+    assert own_server.commands("get") == asked, "a server was asked that may be deposed"
+    named.master = Address("127.0.0.1", own_server.port)
+    await in_l1(cache, "a")
+
+
+async def test_a_master_is_left_when_the_majority_names_another_although_nobody_tells(
+    named: type[Named], launch: Callable[..., Server], opened: Opened, namespace: str
+) -> None:
+    first, second = launch(), launch()
+    cache = await opened(first.url, namespace, options=QUICK)
+    assert await cache.set("a", 1)
+    named.master = Address("127.0.0.1", second.port)
+    await until(lambda: cache.stats().failovers == 1)
+    assert await cache.set("b", 2)
+    assert second.client.exists(f"{namespace}:v1:b")
+    for server in (first, second):
+        server.kill()
+
+
+def test_one_fixed_server_stays_the_master_for_ever() -> None:
+    assert topology.FixedTopology(Address("a", 1)).term == math.inf
+
+
+async def test_what_was_set_is_invalidated_on_a_master_that_may_have_lost_it(
+    own_server: Server, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(own_server.url, namespace, options=QUICK)
+    await cache.set("a", "old")
+    full = f"{namespace}:v1:a"
+    before = own_server.client.get(full)
+    await cache.set("a", "new")
+    own_server.kill()
+    own_server.start()
+    own_server.client.set(full, before)  # what a promoted replica holds that missed the last write
+    await until(lambda: own_server.client.get(full)[:1] == b"T")
+    assert await cache.get("a", MISSING) is MISSING
+
+
+async def test_what_was_set_outlives_a_broken_connection(own_server: Server, opened: Opened, namespace: str) -> None:
+    cache = await opened(own_server.url, namespace, options=QUICK)
+    assert await cache.set("a", 1)
+    await until(lambda: cache.stats().listener_connected)
+    own_server.client.client_kill_filter(_type="normal", skipme=True)
+    await until(lambda: cache.stats().gaps == 1 and cache.stats().listener_connected)
+    assert await cache.set("b", 2)
+    assert await cache.get("a") == 1
+
+
+async def in_l1(cache: AsyncCache, key: str) -> None:
+    """Read ``key`` until L1 answers: what was pushed lately may have dropped it once more."""
+    async with asyncio.timeout(10):
+        while cache.peek(key) is MISSING:
+            await cache.get(key)
+            await asyncio.sleep(0.005)

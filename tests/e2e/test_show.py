@@ -180,7 +180,11 @@ def test_no_process_outlives_the_conductor(tmp_path: Path, end: signal.Signals) 
         assert all(map(_alive, pids))
         conductor.send_signal(end)
 
-    until(lambda: not any(map(_alive, pids)))
+    try:
+        until(lambda: not any(map(_alive, pids)))
+    finally:
+        for pid in filter(_alive, pids):
+            os.kill(pid, signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

@@ -36,7 +36,7 @@ class RedisHA(pulumi.ComponentResource):
                     "auth",
                     metadata=workloads.metadata(scope, Component.REDIS, settings.secret_name),
                     type="Opaque",
-                    string_data=pulumi.Output.secret(secret_files(settings.passwords)),
+                    string_data=secret_files(settings.passwords),  # the SDK marks it as secret
                     opts=child,
                 )
             )

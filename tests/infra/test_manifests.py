@@ -391,6 +391,9 @@ def test_network_policies_allow_the_paths_of_the_set_and_nothing_else(
         for port in (Port.REDIS, Port.SENTINEL, Port.EXPORTER):
             expected = port == (Port.REDIS if target is labels["redis"] else Port.SENTINEL)
             assert allowed(manifests, source, target, port) is expected
+    other = labels["redis"] | {Label.COMPONENT.value: "without-a-policy"}
+    assert not allowed(manifests, other, labels["redis"], Port.REDIS)
+    assert not allowed(manifests, labels["redis"], other, Port.REDIS)
     stranger = labels["redis"] | {Label.INSTANCE.value: "cache-other"}
     assert not allowed(manifests, stranger, labels["redis"], Port.REDIS)
     clients = [

@@ -169,6 +169,16 @@ async def test_who_is_cancelled_while_waiting_leaves_nothing(store: LockStore, k
         pass
 
 
+async def test_a_lock_without_redis_that_expired_is_gone_although_nobody_took_it() -> None:
+    clock = HandClock()
+    store = LocalLocks(clock)
+    await store.acquire(KEY, "me", 10)
+    clock.now += 10
+    assert not await store.extend(KEY, "me", 10)
+    assert not await store.release(KEY, "me")
+    assert (await store.acquire(KEY, "you", 10)).token is not None
+
+
 # -- on real Redis ----------------------------------------------------------------------------------------------------
 
 

@@ -260,11 +260,11 @@ class AsyncCache:
 
         Args:
             key: the id.
-            durable: also wait until a replica has it, so that no failover can undo it.
+            durable: also wait until all replicas have it, so that no failover can undo it.
 
         Returns:
-            Whether Redis (with ``durable``: a replica too) acknowledged it. If not, it is queued and sent until it
-            gets through.
+            Whether Redis (with ``durable``: every replica too) acknowledged it. If not, it is sent until it gets
+            through, and once more to a master that follows this one.
         """
         self._check_open()
         self.space.full(key)

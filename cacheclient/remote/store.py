@@ -52,7 +52,7 @@ class Store(Protocol):
         """Store ``data``, whatever stands there."""
 
     async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:
-        """Store a tombstone; with ``durable`` return whether a replica has it too."""
+        """Store a tombstone; with ``durable`` return whether every replica has it too, and there is one."""
 
 
 class RedisStore:
@@ -101,11 +101,17 @@ class RedisStore:
         if not durable:
             await self._write(lambda to: to.writes.call(*command))
             return False
-        # WAIT counts the replicas that have all earlier writes of its own connection, so both go down one pipe.
-        _, replicas = await self._write(
-            lambda to: asyncio.gather(to.writes.call(*command), to.writes.call("WAIT", 1, _ms(self._timeout / 2)))
-        )
-        return bool(replicas)
+
+        async def send(to: Connection) -> bool:
+            # WAIT counts the replicas that have all earlier writes of its own connection, so all goes down one pipe.
+            _, role = await asyncio.gather(to.writes.call(*command), to.writes.call("ROLE"))
+            if role[0] != b"master":
+                return False
+            # All of them: a partition may leave the others on the far side, and one of those be promoted there.
+            replicas = max(1, len(role[2]))
+            return bool(await to.writes.call("WAIT", replicas, _ms(self._timeout / 2)) >= replicas)
+
+        return bool(await self._write(send))
 
     async def script(self, name: str, keys: Sequence[str], *arguments: Argument) -> Any:
         """Run ``<name>.lua`` and return its reply."""

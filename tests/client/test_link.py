@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import time
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -14,6 +15,7 @@ from cacheclient.remote import Address, topology
 from tests.conftest import Server, until
 
 QUICK = CacheOptions(l2=L2Options(connect_timeout=0.5))
+PATIENT = CacheOptions(l2=L2Options(timeout=1.0))
 Opened = Callable[..., Awaitable[AsyncCache]]
 
 
@@ -103,6 +105,27 @@ async def test_what_was_set_outlives_a_broken_connection(own_server: Server, ope
     await until(lambda: cache.stats().gaps == 1 and cache.stats().listener_connected)
     assert await cache.set("b", 2)
     assert await cache.get("a") == 1
+
+
+async def test_durable_means_on_every_replica(launch: Callable[..., Server], opened: Opened, namespace: str) -> None:
+    master, *replicas = (launch("", "--repl-diskless-sync-delay", "0") for _ in range(3))
+    cache = await opened(master.url, namespace, options=PATIENT)
+    assert not await cache.invalidate("a", durable=True), "there is no replica"
+    for replica in replicas:
+        replica.client.replicaof("127.0.0.1", master.port)
+    await until(lambda: len(master.client.execute_command("ROLE")[2]) == 2)
+    deadline = time.monotonic() + 10
+    while not await cache.invalidate("a", durable=True):  # a replica is told of before it has answered
+        assert time.monotonic() < deadline, master.client.info("replication")
+    assert all(replica.client.exists(f"{namespace}:v1:a") for replica in replicas)
+    with replicas[0].frozen():  # on the far side of a partition, where it may become the next master
+        assert not await cache.invalidate("b", durable=True)
+        assert await cache.invalidate("b")
+    replicas[0].kill()
+    await until(lambda: len(master.client.execute_command("ROLE")[2]) == 1)
+    assert await cache.invalidate("c", durable=True), "a replica that is gone is not waited for"
+    for server in (master, replicas[1]):
+        server.kill()
 
 
 async def in_l1(cache: AsyncCache, key: str) -> None:

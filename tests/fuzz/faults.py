@@ -26,7 +26,7 @@ class Done:
 
     Attributes:
         master_hit: when the first fault of the master began, None if it had none.
-        undone: when the last fault was undone.
+        clients_free: when the last fault that kept a worker from the set was undone, 0 if there was none.
         handed_over: whether a planned stop handed the master role over first.
         whole: whether the set was whole again in time.
     """
@@ -34,7 +34,7 @@ class Done:
     incident: Incident
     began: float
     master_hit: float | None = None
-    undone: float = 0.0
+    clients_free: float = 0.0
     ended: float = 0.0
     handed_over: bool = False
     whole: bool = False
@@ -53,7 +53,6 @@ class Hands:
         roles = await asyncio.to_thread(self._roles)
         done = Done(incident, time.monotonic())
         await asyncio.gather(*(self._fault(fault, roles, done) for fault in incident.faults))
-        done.undone = time.monotonic()
         done.whole = await self.whole()
         done.ended = time.monotonic()
         return done
@@ -91,6 +90,8 @@ class Hands:
             self._signal(targets[0], signal.SIGCONT)
         else:
             await self._restart(fault, targets[0], done)
+        if any(name.startswith("worker-") for name in (*targets, *others)):
+            done.clients_free = time.monotonic()
 
     async def _restart(self, fault: Fault, name: str, done: Done) -> None:
         environment = self._environment

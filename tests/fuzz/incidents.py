@@ -104,6 +104,15 @@ def _split(draw: random.Random, workers: int) -> Faults:
     return (Fault(Kind.CUT, "+".join(few), draw.uniform(0, 0.3), draw.uniform(7, 12), "+".join(most)),)
 
 
+def _split_replicas(draw: random.Random, workers: int) -> Faults:
+    """The network falls in two, and a replica is left with the master: what both have, the next master may lack."""
+    alone = draw.choice(_workers(workers))
+    near, far = draw.sample(("replica-0", "replica-1"), 2)
+    most = [far, *SENTINELS, *(name for name in _workers(workers) if name != alone)]
+    cut = f"master+{near}+{alone}"
+    return (Fault(Kind.CUT, cut, draw.uniform(0, 0.3), draw.uniform(7, 12), "+".join(most)),)
+
+
 def _isolated_master(draw: random.Random, workers: int) -> Faults:
     """Nobody but the workers reaches the master; some of them do not reach the Sentinels, who name another."""
     seconds = draw.uniform(7, 12)
@@ -147,6 +156,7 @@ RECIPES: Final[dict[str, tuple[float, Callable[[random.Random, int], Faults]]]] 
     "long-hang": (2, _long_hang),
     "machine-hang": (2, _machine_hang),
     "split": (3, _split),
+    "split-replicas": (2, _split_replicas),
     "isolated-master": (3, _isolated_master),
     "deposed-sentinel": (2, _deposed_sentinel),
     "handover": (2, _handover),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
+import re
 import tempfile
 import time
 from collections import Counter
@@ -54,13 +56,17 @@ class Plan:
     only: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Change:
-    """The Sentinels began to name another master; ``at`` in monotonic seconds."""
+    """The Sentinels began to name another master ``at``, which took writes from ``writable`` on; monotonic seconds.
+
+    A master without a replica takes no writes: neither those of callers nor what journals repeat.
+    """
 
     at: float
     old: Address
     new: Address
+    writable: float = math.inf
 
 
 class Tally(NamedTuple):
@@ -175,9 +181,22 @@ async def _watch(environment: Environment, changes: list[Change]) -> None:
                 if known is not None and found != known:
                     changes.append(Change(time.monotonic(), known, found))
                 known = found
+                if (
+                    changes
+                    and changes[-1].writable == math.inf
+                    and await asyncio.to_thread(_writable, environment, found)
+                ):
+                    changes[-1].writable = time.monotonic()
             await asyncio.sleep(_WATCH)
     finally:
         await topology.close()
+
+
+def _writable(environment: Environment, master: Address) -> bool:
+    """Whether a replica keeps up with ``master``, so that it takes writes."""
+    names = {place: name for name, place in environment.redis_nodes.items()}
+    good = re.search(r"min_slaves_good_slaves:(\d+)", environment.ask(names[master], "INFO", "replication"))
+    return good is not None and good[1] != "0"
 
 
 def lapses_of(changes: Sequence[Change], done: Sequence[Done]) -> list[Lapse]:
@@ -188,8 +207,8 @@ def lapses_of(changes: Sequence[Change], done: Sequence[Done]) -> list[Lapse]:
         if cause is not None and cause.handed_over:
             continue
         hit = cause.master_hit if cause is not None and cause.master_hit is not None else change.at - _LAG
-        undone = cause.undone if cause is not None else 0.0
-        lapses.append(Lapse(min(hit, change.at) - _LAG, change.at, max(change.at, undone) + _REPAIR))
+        free = cause.clients_free if cause is not None else 0.0
+        lapses.append(Lapse(min(hit, change.at) - _LAG, change.at, max(change.writable, free) + _REPAIR))
     return lapses
 
 

@@ -35,7 +35,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         threads: use the façade for threads instead of the one for asyncio.
         environment: the variables that configure the cache.
-        read_pause, write_pause, load_time: means of exponential distributions.
+        read_pause, write_pause, set_pause, load_time: means of exponential distributions. Writes are rare, so that a
+            value that became stale is not replaced before it is seen.
     """
 
     worker: int
@@ -47,6 +48,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     readers: int = 4
     read_pause: float = 0.004
     write_pause: float = 0.06
+    set_pause: float = 0.25
     load_time: float = 0.004
 
 
@@ -125,7 +127,7 @@ class Worker:
         own = own[self._spec.worker :: self._spec.workers]
         while not self._resting.is_set():
             await self._watched(self._write(draw.choice(own), Mode.SET))
-            await asyncio.sleep(draw.expovariate(1 / self._spec.write_pause))
+            await asyncio.sleep(draw.expovariate(1 / self._spec.set_pause))
 
     async def _write(self, key: int, mode: Mode) -> None:
         commit = self._database.commit(key)

@@ -33,7 +33,6 @@ from tests.fuzz.stage import stage
 from tests.fuzz.worker import NAMESPACE, Result, Spec
 
 MAX_STALENESS: Final = CacheOptions().sync.max_staleness
-REST: Final = 2.5  # seconds of quiet before the end is checked: the journals retry ten times a second
 _LAG: Final = 3.0  # seconds for which a master acknowledges writes although no replica keeps up (min-replicas-max-lag)
 _REPAIR: Final = 3.0  # seconds from finding a new master until every writer has repeated its invalidations there
 _WATCH: Final = 0.1  # seconds between looks at who is master
@@ -45,7 +44,8 @@ Say = Callable[[str], None]
 class Plan:
     """What to do. ``only`` names the one kind of incident to cause.
 
-    ``down_after`` (seconds) is Sentinel's. It has to be longer than a master that is cut off takes writes.
+    ``down_after`` (seconds) is Sentinel's. It has to be longer than a master that is cut off takes writes. ``rest`` is
+    for how many seconds all is quiet before the end is checked; the journals retry ten times a second.
     """
 
     seed: str
@@ -54,6 +54,7 @@ class Plan:
     keys: int = 200
     down_after: float = 4.0
     only: str | None = None
+    rest: float = 2.5
 
 
 @dataclass(slots=True)
@@ -124,7 +125,7 @@ async def _run(plan: Plan, folder: Path, say: Say) -> Outcome:
             async with Crew(specs, folder) as crew, _watched(environment, changes):
                 done = await _incidents(plan, Hands(environment, network, crew), say)
                 await crew.ask("rest")
-                await asyncio.sleep(REST)
+                await asyncio.sleep(plan.rest)
                 with Database(folder / "database") as database:
                     final = await asyncio.to_thread(audit, environment, database, NAMESPACE)
                 await crew.ask("read")

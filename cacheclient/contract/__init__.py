@@ -1,0 +1,287 @@
+"""Every name that two parts of cachestack must agree on, declared once.
+
+The client exports these metrics, the alerts and dashboards read them, the infrastructure program opens these ports and
+sets these environment variables. Nothing else in the repository spells such a name as a literal. This module imports
+the standard library only, so that the infrastructure, the alerts and the dashboards can use it without the client's
+dependencies.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum, StrEnum
+from typing import Final
+
+from cacheclient.contract.exporter import EXPORTER_METRICS, SCRAPE_SECONDS, Exporter
+from cacheclient.contract.metrics import (
+    BUILD_INFO,
+    CAPACITY_BYTES,
+    CIRCUIT_STATE,
+    COALESCED,
+    CONNECTION_ERRORS,
+    ENTRIES,
+    ERRORS,
+    EVICTIONS,
+    FAILOVER_EVENTS,
+    FAILOVER_SECONDS,
+    HIT_RATE,
+    HITS,
+    INVALIDATIONS,
+    LATENCY_BUCKETS,
+    LEASES,
+    LISTENER_CONNECTED,
+    LISTENER_GAPS,
+    LOADER_CALLS,
+    LOADER_SECONDS,
+    LOOKUP_MS,
+    LOOKUP_SECONDS,
+    MEMORY_PRESSURE,
+    METRICS,
+    MISSES,
+    NAMESPACE_VERSION,
+    OUTAGE_BUCKETS,
+    SIZE_BYTES,
+    STALE_SERVED,
+    WRITE_MS,
+    WRITE_SECONDS,
+    Metric,
+    MetricKind,
+)
+
+__all__ = [
+    "ACL_CONF",
+    "APP_NAME",
+    "BUILD_INFO",
+    "CAPACITY_BYTES",
+    "CIRCUIT_STATE",
+    "COALESCED",
+    "CONNECTION_ERRORS",
+    "DASHBOARD_UIDS",
+    "ENTRIES",
+    "ERRORS",
+    "EVICTIONS",
+    "EXPORTER_AUTH_FILE",
+    "EXPORTER_METRICS",
+    "FAILOVER_EVENTS",
+    "FAILOVER_SECONDS",
+    "HITS",
+    "HIT_RATE",
+    "INVALIDATIONS",
+    "LATENCY_BUCKETS",
+    "LEASES",
+    "LISTENER_CONNECTED",
+    "LISTENER_GAPS",
+    "LOADER_CALLS",
+    "LOADER_SECONDS",
+    "LOOKUP_MS",
+    "LOOKUP_SECONDS",
+    "MEMORY_PRESSURE",
+    "METRICS",
+    "MISSES",
+    "NAMESPACE_VERSION",
+    "OUTAGE_BUCKETS",
+    "REDIS_CONF",
+    "SCRAPE_SECONDS",
+    "SENTINEL_AUTH_FILE",
+    "SENTINEL_CONF",
+    "SIZE_BYTES",
+    "STALE_SERVED",
+    "UID",
+    "WRITE_MS",
+    "WRITE_SECONDS",
+    "Channel",
+    "Component",
+    "Env",
+    "ErrorType",
+    "Exporter",
+    "Job",
+    "Label",
+    "Metric",
+    "MetricKind",
+    "Port",
+    "RedisUser",
+    "Script",
+    "ScriptBudget",
+    "ScriptEnv",
+    "Tier",
+    "set_name",
+]
+
+
+class Tier(StrEnum):
+    """Values of the ``tier`` label."""
+
+    L1 = "l1"
+    L2 = "l2"
+    L3 = "l3"
+    ALL = "all"
+
+
+class ErrorType(StrEnum):
+    """Values of the ``type`` label of cache_errors_total: a closed set, so that every series exists from the start."""
+
+    TIMEOUT = "timeout"
+    CONNECTION = "connection"
+    READONLY = "readonly"
+    OOM = "oom"
+    MISCONF = "misconf"
+    NOREPLICAS = "noreplicas"
+    SERIALIZATION = "serialization"
+    LOADER = "loader"
+    OTHER = "other"
+
+
+class Channel(StrEnum):
+    """Publish/subscribe channels of the fleet (requirement 2.7)."""
+
+    INVALIDATE = "redis:channel:cache:invalidate"
+    UPDATE = "redis:channel:cache:update"
+    PREWARM = "redis:channel:cache:prewarm"
+
+
+class Port(IntEnum):
+    """TCP ports inside the cluster."""
+
+    REDIS = 6379
+    SENTINEL = 26379
+    EXPORTER = 9121
+    API = 8080
+
+
+class Job(StrEnum):
+    """Values of the Prometheus ``job`` label, which every rule and panel selects by."""
+
+    REDIS = "redis"
+    SENTINEL = "redis-sentinel"
+    API = "cache-api"
+
+
+class Component(StrEnum):
+    """Values of the ``app.kubernetes.io/component`` label; also the names of the StatefulSets and Deployments."""
+
+    REDIS = "redis"
+    SENTINEL = "sentinel"
+    API = "cache-api"
+
+
+class Label(StrEnum):
+    """Label keys on every object. Selectors use the first three; the others may change during an object's life."""
+
+    NAME = "app.kubernetes.io/name"
+    INSTANCE = "app.kubernetes.io/instance"
+    COMPONENT = "app.kubernetes.io/component"
+    PART_OF = "app.kubernetes.io/part-of"
+    MANAGED_BY = "app.kubernetes.io/managed-by"
+    VERSION = "app.kubernetes.io/version"
+
+
+class Script(StrEnum):
+    """File names of the shell scripts, as mounted in the pods and as run by the local environment."""
+
+    REDIS_START = "redis-start.sh"
+    REDIS_STOP = "redis-stop.sh"
+    REDIS_PROBE = "redis-probe.sh"
+    SENTINEL_START = "sentinel-start.sh"
+    SENTINEL_PROBE = "sentinel-probe.sh"
+    ASK = "ask.sh"  # sourced by the others, from their own directory
+
+
+# The texts of infra.redis_conf are mounted under these names, all in one directory; CACHE_CONF_FILE names the first
+# (Redis pods) or the second (Sentinel pods). The start scripts look for the ACL file beside the first.
+REDIS_CONF: Final = "redis.conf"
+SENTINEL_CONF: Final = "sentinel.conf"
+ACL_CONF: Final = "users.acl"
+
+
+class Env(StrEnum):
+    """Environment variables that configure a client (``CacheOptions.from_env``) and the cache API."""
+
+    URL = "CACHE_URL"
+    NAMESPACE = "CACHE_NAMESPACE"
+    VERSION = "CACHE_VERSION"
+    PASSWORD_FILE = "CACHE_PASSWORD_FILE"  # noqa: S105  the name of a variable, not a password
+    USERNAME = "CACHE_USERNAME"
+    SENTINEL_PASSWORD_FILE = "CACHE_SENTINEL_PASSWORD_FILE"  # noqa: S105
+    ADMIN_TOKEN_FILE = "CACHE_ADMIN_TOKEN_FILE"  # noqa: S105
+    OPTION_PREFIX = "CACHE_OPT_"
+
+
+class ScriptEnv(StrEnum):
+    """Environment variables the shell scripts read; the only thing that differs between a pod and a local process.
+
+    Host lists are separated by spaces, in ordinal order; the first host may bootstrap an empty set. ``BIND`` is the one
+    address to listen on and may be left out: then the process listens on all addresses and is asked at 127.0.0.1.
+    """
+
+    SET = "CACHE_SET"
+    SELF = "CACHE_SELF"
+    REDIS_HOSTS = "CACHE_REDIS_HOSTS"
+    REDIS_PORT = "CACHE_REDIS_PORT"
+    SENTINEL_HOSTS = "CACHE_SENTINEL_HOSTS"
+    SENTINEL_PORT = "CACHE_SENTINEL_PORT"
+    DATA_DIR = "CACHE_DATA_DIR"
+    RUN_DIR = "CACHE_RUN_DIR"
+    CONF_FILE = "CACHE_CONF_FILE"
+    SECRET_DIR = "CACHE_SECRET_DIR"  # noqa: S105
+    BIND = "CACHE_BIND"
+
+
+class ScriptBudget(StrEnum):
+    """Environment variables that change the scripts' time budgets, in seconds; each script documents its defaults."""
+
+    CALL = "CACHE_CALL_S"
+    POLL = "CACHE_POLL_S"
+    RESOLVE = "CACHE_RESOLVE_S"
+    SILENCE = "CACHE_SILENCE_S"
+    RETRY = "CACHE_RETRY_S"
+    FAILOVER = "CACHE_FAILOVER_S"
+    EMPTY = "CACHE_EMPTY_S"
+    CATCH_UP = "CACHE_CATCH_UP_S"
+    PAUSE = "CACHE_PAUSE_S"
+    HANDOVER = "CACHE_HANDOVER_S"
+    MASTER = "CACHE_MASTER_S"
+
+
+class RedisUser(StrEnum):
+    """ACL users of Redis; each has one password, in a file of this name below the secret directory.
+
+    The user ``default`` is off. Sentinel itself asks for the password in the file ``sentinel-auth``.
+    """
+
+    APP = "app"
+    REPLICATION = "repl"
+    SENTINEL = "sentinel"
+    EXPORTER = "exporter"
+    OPS = "ops"
+
+
+SENTINEL_AUTH_FILE: Final = "sentinel-auth"
+EXPORTER_AUTH_FILE: Final = "exporter.json"  # redis_exporter's own format: a map from addresses to passwords
+
+# Dashboard uids are stable: links, alerts and the provisioning files name them.
+DASHBOARD_UIDS: Final = {
+    "hit-rate": "cache-1",
+    "latency": "cache-2",
+    "redis": "cache-3",
+    "invalidation": "cache-4",
+    "pods": "cache-5",
+    "cost": "cache-6",
+}
+
+APP_NAME: Final = "cachestack"
+UID: Final = 10999  # user and group of every container
+
+_STACK = re.compile(r"[a-z][a-z0-9-]{0,30}")
+
+
+def set_name(stack: str) -> str:
+    """Return the Sentinel set name of a stack: ``cache-<stack>``, unique so that two environments can never merge.
+
+    Raises:
+        ValueError: if ``stack`` is not lower-case letters, digits and hyphens, starting with a letter.
+    """
+    if not _STACK.fullmatch(stack):
+        raise ValueError(
+            f"stack name {stack!r}: at most 31 lower-case letters, digits and hyphens, starting with a letter"
+        )
+    return f"cache-{stack}"

@@ -13,6 +13,7 @@ from collections.abc import Awaitable, Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from itertools import cycle
 from statistics import quantiles
 from time import perf_counter
 from typing import Any, Final
@@ -112,11 +113,13 @@ async def _compare(setting: Setting, clients: Mapping[str, Read], tasks: int) ->
 
 
 def _turn(read: Read, tasks: int, seconds: float) -> Turn[Load]:
+    streams = _streams(tasks)
+
     async def turn() -> Load:
         took: list[float] = []
         began = perf_counter()
         until = began + seconds
-        await asyncio.gather(*(_caller(read, keys, until, took) for keys in _streams(tasks)))
+        await asyncio.gather(*(_caller(read, keys, until, took) for keys in streams))
         elapsed = perf_counter() - began
         return Load(len(took) / elapsed, _p95(took) * 1000)
 
@@ -146,6 +149,7 @@ async def many_threads(setting: Setting) -> Outcome:
 
 def _threads(read: Callable[[str], Any], setting: Setting) -> Turn[float]:
     count = setting.scaled(1_000, 100)
+    streams = _streams(THREADS)
 
     def caller(keys: Iterator[str]) -> None:
         for _ in range(count):
@@ -154,7 +158,7 @@ def _threads(read: Callable[[str], Any], setting: Setting) -> Turn[float]:
     async def turn() -> float:
         with ThreadPoolExecutor(THREADS) as pool:
             began = perf_counter()
-            for _ in pool.map(caller, _streams(THREADS)):  # raises what a caller raised
+            for _ in pool.map(caller, streams):  # raises what a caller raised
                 pass
             return THREADS * count / (perf_counter() - began)
 
@@ -166,14 +170,11 @@ def _key(number: int) -> str:
 
 
 def _streams(callers: int) -> list[Iterator[str]]:
-    """Return an endless stream of keys for each caller, the same ones in every turn."""
-
-    def stream(seed: int) -> Iterator[str]:
-        rng = random.Random(seed)  # noqa: S311  a workload, not a secret
-        while True:
-            yield _key(int(rng.random() * KEYS))
-
-    return [stream(seed) for seed in range(callers)]
+    """Return an endless stream of keys for each caller, made beforehand: making them is not the clients' work."""
+    rng = random.Random(5)  # noqa: S311  a workload, not a secret
+    keys = [_key(rng.randrange(KEYS)) for _ in range(2 * KEYS)]
+    starts = [number * len(keys) // callers for number in range(callers)]
+    return [cycle(keys[start:] + keys[:start]) for start in starts]
 
 
 def _verify(answer: Any) -> None:

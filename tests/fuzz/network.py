@@ -61,7 +61,9 @@ class Network:
 
         async def accept(client: asyncio.StreamReader, to_client: asyncio.StreamWriter) -> None:
             peer = self._names.get(to_client.get_extra_info("peername")[0], "")
-            await self._carry(self._paths[peer, server], (back(server), front[1]), client, to_client)
+            # close() cancels this task, and asyncio before 3.12 reports that as an error of the server.
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._carry(self._paths[peer, server], (back(server), front[1]), client, to_client)
 
         self._listening.append(await asyncio.start_server(accept, *front))
 

@@ -8,17 +8,22 @@ L1 in the process, L2 in Redis (found through Sentinel), L3 the application's lo
         profile = await cache.get_or_load("user:42", load_profile)
 """
 
-from cacheclient.cache import AsyncCache, Entry
+from cacheclient.cache import AsyncCache
 from cacheclient.errors import (
     CacheError,
     ClosedError,
     CodecError,
     ConfigurationError,
     LoadTimeoutError,
+    LockError,
+    LockLostError,
+    LockTimeoutError,
     UnavailableError,
-)  # fmt: skip
+)
+from cacheclient.lock import Lock
 from cacheclient.missing import MISSING
-from cacheclient.options import TTL, CacheOptions, L1Options, L2Options, LockOptions, SyncOptions
+from cacheclient.options import TTL, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
+from cacheclient.reading import Entry
 from cacheclient.stats import Stats
 from cacheclient.sync import Cache
 
@@ -33,10 +38,15 @@ __all__ = [
     "CodecError",
     "ConfigurationError",
     "Entry",
+    "FailsafeOptions",
     "L1Options",
     "L2Options",
     "LoadTimeoutError",
+    "Lock",
+    "LockError",
+    "LockLostError",
     "LockOptions",
+    "LockTimeoutError",
     "Stats",
     "SyncOptions",
     "UnavailableError",

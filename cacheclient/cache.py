@@ -10,45 +10,29 @@ An L1 hit is one call of ``peek`` (see ``local``): no lock, no key formatting an
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import warnings
-from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from time import perf_counter
-from typing import Any, Self
+from typing import Any, Self, Unpack
 
-from cacheclient import entry
+from cacheclient import tags as tag_names
+from cacheclient.batch import Batch, ManyLoader
 from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
-from cacheclient.connect import connect, environment, target_of
-from cacheclient.contract import Tier
-from cacheclient.errors import ClosedError, UnavailableError
-from cacheclient.flights import Flights, Loader
-from cacheclient.journal import Journal
-from cacheclient.keys import KeySpace
-from cacheclient.local import Local
-from cacheclient.missing import MISSING
+from cacheclient.connect import assemble, environment, target_of
+from cacheclient.errors import ClosedError
+from cacheclient.invalidation import Progress
+from cacheclient.keys import Glob, KeySpace
+from cacheclient.loads import RELOADING, Job, Loader, Terms, due_early
+from cacheclient.lock import Lock, LockSettings, lock_key
+from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import CacheOptions
+from cacheclient.reading import Entry
 from cacheclient.remote import Target
-from cacheclient.serializer import Serializer, Stored
+from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A value and where it came from.
-
-    Attributes:
-        tier: the tier that answered.
-        age: seconds since it was written to L2, by the Redis server's clock.
-        write_id: the id of that write, in hex.
-    """
-
-    value: Any
-    tier: Tier
-    age: float
-    write_id: str
+from cacheclient.tags import NAMESPACE
 
 
 class AsyncCache:
@@ -71,24 +55,14 @@ class AsyncCache:
         """Prepare a cache; nothing is opened before ``start``. See ``from_url`` for the parameters."""
         self.options = options or CacheOptions()
         self.space = KeySpace(namespace, version)
-        self._stats = Stats()
+        self._codec = for_name(codec, type) if isinstance(codec, str) else codec
         self._clock = clock
-        self._local = Local(self.options.l1, self._stats.l1)
-        self._shared = connect(target, self.space, self.options, self._stats, self._invalidated, clock)
-        self._store = self._shared.store
-        self._gate = self._shared.gate
-        # Look into L1 only: the value, or MISSING. Counts a hit, but no miss. Any thread may call it.
-        self.peek = self._local.reader(self._gate, clock, self._stats.all_lookups)
-        self._serializer = Serializer(
-            for_name(codec, type) if isinstance(codec, str) else codec, self._shared.server_clock, self._stats
-        )
-        self._flights = Flights(
-            self._store, self._local, self._serializer, self.options, stats=self._stats, gate=self._gate, clock=clock
-        )
-        self._journal = Journal(self._bury, self.options.sync.journal, clock)
+        self._parts = parts = assemble(target, self.space, self._codec, self.options, clock)
+        self._stats = parts.stats
+        self._invalidation = parts.invalidation
+        # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.
+        self.peek = parts.reader.peek
         self._open = self._closed = False
-        if self._shared.link is not None:
-            self._shared.link.on_renewal(self._journal.replay)
 
     @classmethod
     def from_url(
@@ -141,10 +115,10 @@ class AsyncCache:
         if self._open or self._closed:
             raise ClosedError("a cache is opened once: make another one")
         self._open = True
-        self._journal.start()
-        if self._shared.link is not None:
+        self._invalidation.journal.start()
+        if self._parts.shared.link is not None:
             try:
-                await self._shared.link.start()
+                await self._parts.shared.link.start()
             except BaseException:  # cancelled while waiting for Redis: nobody will call close
                 await self.close()
                 raise
@@ -154,13 +128,14 @@ class AsyncCache:
         if not self._open:
             return
         self._open, self._closed = False, True
-        await self._flights.close()
-        await self._journal.close()
-        if self._shared.listener is not None:
-            await self._shared.listener.close()
-        if self._shared.link is not None:
-            await self._shared.link.close()
-        self._local.flush()
+        await self._parts.flights.close()
+        await self._parts.tags.close()
+        await self._invalidation.journal.close()
+        if self._parts.shared.listener is not None:
+            await self._parts.shared.listener.close()
+        if self._parts.shared.link is not None:
+            await self._parts.shared.link.close()
+        self._parts.local.flush()
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -168,6 +143,10 @@ class AsyncCache:
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+    def disown(self) -> None:
+        """Take note, in a forked child, that another process opened this and will close it."""
+        self._open = False
 
     def __del__(self) -> None:
         if getattr(self, "_open", False):
@@ -178,10 +157,10 @@ class AsyncCache:
     async def get(self, key: str, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``; pass ``MISSING`` to tell a cached None from no entry."""
         value = self.peek(key)
-        if value is not MISSING:
-            return value
-        stored = await self._read(key)
-        return default if stored is None else stored.value
+        if value is ABSENT:
+            stored, fresh = await self._read(key)
+            value = stored.value if stored is not None and fresh else MISSING
+        return default if value is MISSING else value
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
         """Return the values of those ``keys`` that are cached; all L2 reads travel together."""
@@ -189,46 +168,87 @@ class AsyncCache:
         found = await asyncio.gather(*(self.get(key, MISSING) for key in wanted))
         return {key: value for key, value in zip(wanted, found, strict=True) if value is not MISSING}
 
-    async def get_or_load(self, key: str, load: Loader, *, ttl: float | None = None) -> Any:
+    async def get_or_load(
+        self,
+        key: str,
+        load: Loader,
+        *,
+        ttl: float | None = None,
+        negative_ttl: float | None = None,
+        tags: Iterable[str] = (),
+    ) -> Any:
         """Return the value of ``key``; if no tier has it, ``await load(key)`` once in the fleet and keep it.
 
         Args:
             key: the id; the namespace and version are added.
-            load: the loader (L3), an async function of the key. Its errors pass through and are never cached.
+            load: the loader (L3), an async function of the key. Its errors pass through and are never cached. It may
+                return MISSING: the source has nothing.
             ttl: seconds the value lives in L2; the default is ``l2.ttl``.
+            negative_ttl: seconds for which "the source has nothing" is remembered; by default it is not.
+            tags: names under which the value can be invalidated, see ``invalidate_tag``.
 
         Raises:
             LoadTimeoutError: if the loader took more than ``lock.load_timeout``.
             CodecError: if the loaded value cannot be encoded.
         """
         value = self.peek(key)
-        if value is not MISSING:
+        if value is not ABSENT:
             return value
         began = perf_counter()
-        stored = await self._read(key)
-        if stored is not None:
+        stored, fresh = await self._read(key)
+        terms = self._terms(ttl, negative_ttl, tags)
+        if stored is not None and (fresh or self.options.failsafe.revalidate):
+            if not fresh or self._due_early(stored):
+                self._parts.flights.reload(Job(key, load, terms, seen=stored))
+            if not fresh:
+                self._stats.stale_served[RELOADING] += 1
             return stored.value
         # While Redis lacks the tombstone of an own invalidation, what it holds must not be asked for.
-        landed = await self._flights.fly(
-            key, self.space.full(key), load, self.options.l2.life(ttl), leased=key not in self._journal
-        )
+        leased = key not in self._invalidation.journal
+        landed = await self._parts.flights.fly(Job(key, load, terms, leased, stored))
+        if landed.stale:
+            self._stats.stale_served[landed.stale] += 1
         self._stats.all_lookups.observe(perf_counter() - began)
         return landed.value
 
+    async def get_or_load_many(
+        self,
+        keys: Iterable[str],
+        load_many: ManyLoader,
+        *,
+        ttl: float | None = None,
+        negative_ttl: float | None = None,
+        tags: Iterable[str] = (),
+    ) -> dict[str, Any]:
+        """Return a value, or the exception of its load, for each of ``keys``; what is missing is loaded in one call.
+
+        Args:
+            keys: the ids.
+            load_many: an async function of the missing ids, which returns a mapping from id to value. An id that it
+                leaves out is MISSING; an exception as value is that id's error.
+            ttl: as in ``get_or_load``; so are negative_ttl and tags.
+            negative_ttl: see there.
+            tags: see there.
+        """
+        wanted, names = list(dict.fromkeys(keys)), tag_names.check(tags)
+        batch = Batch(load_many)
+        found = await asyncio.gather(
+            *(self.get_or_load(k, batch.load, ttl=ttl, negative_ttl=negative_ttl, tags=names) for k in wanted),
+            return_exceptions=True,
+        )
+        for value in found:
+            if isinstance(value, BaseException) and not isinstance(value, Exception):
+                raise value  # a cancelled or interrupted caller, not an answer
+        return dict(zip(wanted, found, strict=True))
+
     async def get_entry(self, key: str) -> Entry | None:
         """Return the value of ``key`` with its provenance, or None. Counts as a lookup."""
-        item = self._local.table.get(key)
-        if item is not None and self.peek(key) is not MISSING:
-            return Entry(item.value, Tier.L1, self._serializer.age(item.written_ms), item.write_id.hex())
-        stored = await self._read(key)
-        if stored is None:
-            return None
-        envelope = stored.envelope
-        return Entry(stored.value, Tier.L2, self._serializer.age(envelope.written_ms), envelope.write_id.hex())
+        self._check_open()
+        return await self._parts.reader.entry(key)
 
     # -- writes -------------------------------------------------------------------------------------------------------
 
-    async def set(self, key: str, value: Any, *, ttl: float | None = None) -> bool:
+    async def set(self, key: str, value: Any, *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
         """Store ``value`` for ``ttl`` seconds (default ``l2.ttl``) and drop the key from every L1 of the fleet.
 
         Returns:
@@ -239,18 +259,14 @@ class AsyncCache:
             CodecError: if the value cannot be encoded.
         """
         self._check_open()
-        full, life = self.space.full(key), self.options.l2.life(ttl)
-        data, stored = self._serializer.dump(value, life)
-        self._forget(key)
-        self._journal.note(key)  # what the new value replaced is back, too, if a failover loses it
-        try:
-            with self._owing(key):
-                await self._store.put(full, data, life)
-        except UnavailableError:
-            return False
-        if not self._store.echoes:
-            self._local.commit(key, self._local.begin(key), stored, self._clock(), life)
-        return True
+        self.space.full(key)
+        return await self._invalidation.put(key, value, self._terms(ttl, None, tags))
+
+    async def set_many(self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
+        """Store several values, which travel together; return whether Redis acknowledged all of them."""
+        names = tag_names.check(tags)
+        done = await asyncio.gather(*(self.set(key, value, ttl=ttl, tags=names) for key, value in values.items()))
+        return all(done)
 
     async def invalidate(self, key: str, *, durable: bool = False) -> bool:
         """Make every tier of the fleet forget ``key``. Call it after the database commit.
@@ -268,14 +284,42 @@ class AsyncCache:
         """
         self._check_open()
         self.space.full(key)
-        self._forget(key)
-        self._journal.note(key)
-        self._stats.invalidations["local"] += 1
-        try:
-            with self._owing(key):
-                return await self._bury(key, durable=durable) or not durable
-        except UnavailableError:
-            return False
+        return await self._invalidation.key(key, durable=durable)
+
+    async def invalidate_tag(self, tag: str) -> bool:
+        """Make every tier forget all entries that carry ``tag``, at the cost of one write, however many they are.
+
+        Returns:
+            Whether Redis acknowledged it. If not, it is queued and sent until it gets through.
+        """
+        self._check_open()
+        (name,) = tag_names.check((tag,))
+        return await self._invalidation.tag(name)
+
+    async def clear(self) -> bool:
+        """Make every tier forget the whole namespace, at the cost of one write; returns as ``invalidate_tag``."""
+        self._check_open()
+        return await self._invalidation.tag(NAMESPACE)
+
+    async def invalidate_pattern(self, pattern: str, *, progress: Progress | None = None) -> int | None:
+        """Make every tier forget all keys that match a glob, for example all of a deleted user: ``user:42:*``.
+
+        Redis is searched in small steps and never held up; but each step reads, so a tag is cheaper where there is one.
+
+        Args:
+            pattern: a glob over ids: ``*``, ``?``, ``[a-z]``; it is confined to this namespace and version.
+            progress: called after each step with the number of entries invalidated so far.
+
+        Returns:
+            How many entries Redis had; None if it did not answer to the end. Then it is queued and done again.
+        """
+        self._check_open()
+        return await self._invalidation.pattern(Glob(pattern), progress)
+
+    def lock(self, name: str, **settings: Unpack[LockSettings]) -> Lock:
+        """Return the distributed lock ``name`` of this namespace, not yet taken; see ``cacheclient.lock``."""
+        self._check_open()
+        return Lock(self._parts.shared.locks, lock_key(self.space.namespace, name), **settings)
 
     # -- observation ------------------------------------------------------------------------------------------------
 
@@ -285,65 +329,17 @@ class AsyncCache:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    async def _read(self, key: str) -> Stored | None:
-        """Look into L2 after L1 missed; fill L1 with what is found, if its fence still stands."""
+    async def _read(self, key: str) -> tuple[Stored | None, bool]:
         self._check_open()
-        full = self.space.full(key)
-        began = perf_counter()
-        stats = self._stats
-        stats.l1.misses += 1
-        stored = None if key in self._journal else await self._fetch(key, full)
-        if stored is None:
-            stats.l2.misses += 1
-            return None
-        stats.l2.hits += 1
-        stats.all_lookups.observe(perf_counter() - began)
-        return stored
+        return await self._parts.reader.read(key)
 
-    async def _fetch(self, key: str, full: str) -> Stored | None:
-        fence = self._local.begin(key)
-        try:
-            stored = self._serializer.load(await self._store.read(full))
-            if stored is not None:
-                self._local.commit(key, fence, stored, self._clock(), self._serializer.remaining(stored))
-        except UnavailableError:
-            return None
-        finally:
-            self._local.abandon(key, fence)
-        return stored
+    def _due_early(self, stored: Stored) -> bool:
+        remaining = self._parts.serializer.remaining(stored)
+        return due_early(remaining, stored.envelope.load_time, self.options.l2.early_refresh)
 
-    def _forget(self, key: str) -> None:
-        self._local.drop(key)
-        self._flights.detach(key)
-
-    @contextlib.contextmanager
-    def _owing(self, key: str) -> Iterator[None]:
-        """Owe Redis a tombstone of ``key`` unless the write inside is acknowledged; a cancelled caller cannot tell."""
-        try:
-            yield
-        except BaseException:
-            self._journal.owe(key)
-            raise
-        finally:
-            self._forget(key)  # again: a read that began before the write may have filled L1 meanwhile
-
-    async def _bury(self, key: str, *, durable: bool = False) -> bool:
-        # The tombstone outlives every load that may have begun before it.
-        seconds = 2 * self.options.lock.lease
-        return await self._store.bury(self.space.full(key), entry.new_write_id(), seconds, durable=durable)
-
-    def _invalidated(self, keys: list[str] | None) -> None:
-        """Take a push of the listener: these Redis keys changed; None means that any may have."""
-        if keys is None:
-            self._local.flush()
-            self._flights.pushed_all()
-            return
-        for full in keys:
-            key = self.space.short(full)
-            if key is not None:
-                self._stats.invalidations["remote"] += 1
-                self._local.drop(key)
-                self._flights.pushed(key)
+    def _terms(self, ttl: float | None, negative_ttl: float | None, tags: Iterable[str]) -> Terms:
+        life = self.options.l2.life
+        return Terms(life(ttl), None if negative_ttl is None else life(negative_ttl), tag_names.check(tags))
 
     def _check_open(self) -> None:
         if not self._open:

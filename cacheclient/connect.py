@@ -4,22 +4,31 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from cacheclient.clock import Clock, Gate, ServerClock, boottime
+from cacheclient.codec import Codec
 from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
+from cacheclient.flights import Flights
+from cacheclient.invalidation import Invalidation
 from cacheclient.keys import KeySpace
 from cacheclient.listener import Listener
+from cacheclient.loads import Loads
+from cacheclient.local import Local
 from cacheclient.options import CacheOptions
+from cacheclient.reading import Reader
 from cacheclient.remote import (
     FixedTopology,
     Link,
+    LocalLocks,
+    LockStore,
     Login,
     NoStore,
+    RedisLocks,
     RedisStore,
     SentinelTopology,
     Store,
@@ -27,18 +36,55 @@ from cacheclient.remote import (
     parse,
     read_secret,
 )  # fmt: skip
+from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
+from cacheclient.tags import Tags
 
 
 @dataclass(frozen=True, slots=True)
 class Shared:
-    """The shared side of a cache: L2 and what keeps L1 coherent with it. Without Redis: no link, no listener."""
+    """The shared side: L2, and what keeps L1 coherent with it. Without Redis there is no link and no listener."""
 
     store: Store
     gate: Gate
     server_clock: ServerClock
+    locks: LockStore
     link: Link | None = None
     listener: Listener | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a cache is made of."""
+
+    stats: Stats
+    shared: Shared
+    local: Local
+    serializer: Serializer
+    tags: Tags
+    flights: Flights
+    invalidation: Invalidation
+    reader: Reader
+
+
+def assemble(target: Target, space: KeySpace, codec: Codec, options: CacheOptions, clock: Clock = boottime) -> Parts:
+    """Return the parts of a cache, wired; nothing is opened yet."""
+    stats = Stats()
+    local = Local(options.l1, stats.l1)
+    shared = connect(target, space, options, stats, clock)
+    store, gate = shared.store, shared.gate
+    serializer = Serializer(codec, shared.server_clock, stats)
+    tags = Tags(store, space, gate, clock)
+    loads = Loads(space, store, local, serializer, tags, options, stats=stats, gate=gate, clock=clock)
+    flights = Flights(loads, options.sync.max_staleness, stats=stats, gate=gate, clock=clock)
+    invalidation = Invalidation(space, store, local, serializer, flights, tags, options, stats=stats, clock=clock)
+    tags.distrust(invalidation.journal.owes_tag)
+    if shared.link is not None and shared.listener is not None:
+        shared.listener.report_to(invalidation.told, invalidation.heard)
+        shared.link.on_renewal(invalidation.journal.replay)
+    peek = local.reader(gate, clock, stats.all_lookups)
+    reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
+    return Parts(stats, shared, local, serializer, tags, flights, invalidation, reader)
 
 
 def connect(
@@ -46,12 +92,11 @@ def connect(
     space: KeySpace,
     options: CacheOptions,
     stats: Stats,
-    invalidated: Callable[[list[str] | None], None],
-    clock: Clock = boottime,
+    clock: Clock,
 ) -> Shared:
     """Return the shared side for ``target``; nothing is opened yet."""
     if target.scheme == "memory":
-        return Shared(NoStore(), Gate(), ServerClock(clock))
+        return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock))
     login = Login(
         username=target.username, password=target.password, database=target.database,
         name=f"cachestack:{space.namespace}", ssl=ssl.create_default_context() if target.tls else None,
@@ -64,11 +109,17 @@ def connect(
     )
     link = Link(topology, login, stats, clock)
     listener = Listener(
-        login, space.prefix, options.sync.max_staleness, invalidated,
-        stats=stats, clock=clock, server_clock=link.server_clock, tenure=link.tenure,
-    )  # fmt: skip
+        login,
+        (space.prefix, space.tag_prefix),
+        options.sync.max_staleness,
+        stats=stats,
+        clock=clock,
+        server_clock=link.server_clock,
+        tenure=link.tenure,
+    )
     link.on_open(listener.follow)
-    return Shared(RedisStore(link, stats, options.l2.timeout), listener.gate, link.server_clock, link, listener)
+    store = RedisStore(link, stats, options.l2.timeout)
+    return Shared(store, listener.gate, link.server_clock, RedisLocks(store), link, listener)
 
 
 def target_of(

@@ -1,19 +1,22 @@
 """The stored envelope: what one Redis string holds.
 
-Layout, big-endian; the Lua scripts read only the first nine bytes::
+Layout, big-endian; the Lua scripts read only the first eleven bytes::
 
     0      state         V value, L lease, T tombstone
     1-8    write id      random, new with every write: the fence that a fill compares
     9      format        rises when a release can no longer read what older ones wrote
     10     codec id      which codec wrote the payload
-    11     reserved      0
+    11     flags         1 negative (the source has nothing), 2 kept past its time because a load failed
     12-19  written       Redis server time, Unix milliseconds
     20-27  lifetime      milliseconds from ``written`` until the value is stale
     28-31  load time     microseconds the loader took, 0 if unknown (for early refresh)
-    32-    payload       (leases and tombstones end after byte 8)
+    32-33  tags          length of the tag section
+    34-    tag section   for each tag: length of its name, the name (UTF-8), the 8-byte token it had
+    then   payload       (leases and tombstones end after byte 8)
 
 ``written`` is the time of the Redis server, estimated by the writer over its own connection, so that readers never
-compare with another pod's wall clock. Bytes that do not decode are a miss, counted, never an error to the caller.
+compare with another pod's wall clock. Redis keeps a value for its lifetime plus the window in which a stale value may
+still serve. Bytes that do not decode are a miss, counted, never an error to the caller.
 """
 
 from __future__ import annotations
@@ -21,16 +24,29 @@ from __future__ import annotations
 import os
 import struct
 from dataclasses import dataclass
+from enum import IntFlag
 from typing import Final
 
 VALUE: Final = b"V"
 LEASE: Final = b"L"
 TOMBSTONE: Final = b"T"
 FORMAT: Final = 1
-
-_HEADER: Final = struct.Struct(">c8sBBBQQI")
-_MAX_LOAD_US: Final = 2**32 - 1
 ID_BYTES: Final = 8
+
+_HEADER: Final = struct.Struct(">c8sBBBQQIH")
+_MAX_LOAD_US: Final = 2**32 - 1
+
+Tagged = tuple[tuple[str, bytes], ...]
+
+
+class Flag(IntFlag):
+    """Bits of the flags byte."""
+
+    NEGATIVE = 1
+    KEPT = 2
+
+
+NO_FLAGS: Final = Flag(0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +59,8 @@ class Envelope:
     lifetime_ms: int
     load_time: float
     payload: bytes
+    flags: Flag = NO_FLAGS
+    tags: Tagged = ()
 
     def remaining(self, server_now_ms: int) -> float:
         """Return the seconds until the value is stale: never more than its whole lifetime, negative if stale.
@@ -50,10 +68,6 @@ class Envelope:
         The upper bound keeps a clock that jumped back, or a new master whose clock is behind, from prolonging a life.
         """
         return min(self.lifetime_ms, self.written_ms + self.lifetime_ms - server_now_ms) / 1000
-
-    def age(self, server_now_ms: int) -> float:
-        """Return the seconds since the value was written, at least 0."""
-        return max(0, server_now_ms - self.written_ms) / 1000
 
 
 def new_write_id() -> bytes:
@@ -63,26 +77,58 @@ def new_write_id() -> bytes:
 
 def pack(envelope: Envelope) -> bytes:
     """Return the bytes to store for a value."""
-    load_us = min(int(envelope.load_time * 1_000_000), _MAX_LOAD_US)
+    tags = b"".join(bytes((len(raw),)) + raw + token for raw, token in ((n.encode(), t) for n, t in envelope.tags))
     header = _HEADER.pack(
-        VALUE, envelope.write_id, FORMAT, envelope.codec_id, 0, envelope.written_ms, envelope.lifetime_ms, load_us
+        VALUE,
+        envelope.write_id,
+        FORMAT,
+        envelope.codec_id,
+        envelope.flags,
+        envelope.written_ms,
+        envelope.lifetime_ms,
+        min(int(envelope.load_time * 1_000_000), _MAX_LOAD_US),
+        len(tags),
     )
-    return header + envelope.payload
+    return header + tags + envelope.payload
 
 
 def unpack(raw: bytes) -> Envelope | None:
     """Return the value entry in ``raw``; None if these bytes are not one that this release can read."""
     if len(raw) < _HEADER.size:
         return None
-    state, write_id, fmt, codec_id, _, written, lifetime, load_us = _HEADER.unpack_from(raw)
+    state, write_id, fmt, codec_id, flags, written, lifetime, load_us, tag_bytes = _HEADER.unpack_from(raw)
     if state != VALUE or fmt != FORMAT:
         return None
-    return Envelope(write_id, codec_id, written, lifetime, load_us / 1_000_000, raw[_HEADER.size :])
+    end = _HEADER.size + tag_bytes
+    tags = _unpack_tags(raw[_HEADER.size : end]) if tag_bytes else ()
+    if tags is None:
+        return None
+    return Envelope(write_id, codec_id, written, lifetime, load_us / 1_000_000, raw[end:], Flag(flags & 3), tags)
+
+
+def _unpack_tags(section: bytes) -> Tagged | None:
+    tags, at = [], 0
+    while at < len(section):
+        name_end = at + 1 + section[at]
+        token = section[name_end : name_end + ID_BYTES]
+        if len(token) != ID_BYTES:
+            return None
+        try:
+            tags.append((section[at + 1 : name_end].decode(), token))
+        except UnicodeDecodeError:
+            return None
+        at = name_end + ID_BYTES
+    return tuple(tags)
 
 
 def tombstone(write_id: bytes) -> bytes:
     """Return the bytes that an invalidation stores."""
     return TOMBSTONE + write_id
+
+
+def lease(write_id: bytes) -> bytes:
+    """Return the bytes that stand for a load in flight."""
+    return LEASE + write_id
 
 
 def is_marker(raw: bytes) -> bool:

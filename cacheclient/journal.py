@@ -1,4 +1,4 @@
-"""Own invalidations and sets, kept until they are safe. A set counts as the invalidation of what was there before.
+"""Own invalidations and sets, kept until they are safe. A set invalidates what was there before.
 
 Two things can undo an invalidation. It may not get through: Redis is away, writes are paused, the answer is late. And
 it may get through and be lost: a master that dies takes with it what no replica had yet, and the old value is back on
@@ -12,25 +12,34 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final, Literal, NamedTuple
 
 from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
+from cacheclient.keys import Glob
 
 _RETRY: Final = 0.1  # seconds between attempts while something is owed
 _BATCH: Final = 128  # tombstones on their way at once: what follows a failover must not delay the callers' own commands
 
 
-class Journal:
-    """The invalidations of one cache. ``send`` stores one tombstone, or raises UnavailableError."""
+class Debt(NamedTuple):
+    """One invalidation: of a key, of a key unless it holds what was set, of a tag, of every key that matches."""
 
-    def __init__(self, send: Callable[[str], Awaitable[object]], keep: float, clock: Clock) -> None:
+    kind: Literal["key", "set", "tag", "pattern"]
+    name: str
+
+
+class Journal:
+    """The invalidations of one cache. ``send`` makes one in Redis, or raises UnavailableError."""
+
+    def __init__(self, send: Callable[[Debt], Awaitable[object]], keep: float, clock: Clock) -> None:
         self._send = send
         self._keep = keep
         self._clock = clock
-        self._recent: OrderedDict[str, float] = OrderedDict()
-        self._owed: dict[str, object] = {}  # the object is new with each debt
+        self._recent: OrderedDict[Debt, float] = OrderedDict()
+        self._set: dict[str, bytes] = {}  # write ids of the recent sets
+        self._owed: dict[Debt, object] = {}  # the object is new each time it is owed
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -40,27 +49,47 @@ class Journal:
 
     def __contains__(self, key: str) -> bool:
         """Return whether Redis may still hold what an own invalidation of ``key`` was to remove."""
-        return key in self._owed
+        owed = self._owed
+        return bool(owed) and (
+            Debt("key", key) in owed
+            or Debt("set", key) in owed
+            or any(d.kind == "pattern" and Glob(d.name).matches(key) for d in owed)
+        )
 
-    def note(self, key: str) -> None:
-        """Remember that ``key`` was invalidated now."""
+    def owes_tag(self, names: Iterable[str]) -> bool:
+        """Return whether Redis may still hold the old token of one of these tags."""
+        return bool(self._owed) and any(Debt("tag", name) in self._owed for name in names)
+
+    def note(self, debt: Debt) -> None:
+        """Remember an invalidation made now."""
         now = self._clock()
-        self._recent[key] = now
-        self._recent.move_to_end(key)
+        self._recent[debt] = now
+        self._recent.move_to_end(debt)
         while self._recent and next(iter(self._recent.values())) < now - self._keep:
-            self._recent.popitem(last=False)
+            old, _ = self._recent.popitem(last=False)
+            if old.kind == "set":
+                del self._set[old.name]
 
-    def owe(self, key: str) -> None:
-        """Send the tombstone of ``key`` until it gets through."""
-        self._owed[key] = object()
+    def note_set(self, key: str, write_id: bytes) -> None:
+        """Remember that ``key`` was set now: if that is lost, the value before it is back."""
+        self._set[key] = write_id
+        self.note(Debt("set", key))
+
+    def write_id(self, key: str) -> bytes | None:
+        """Return the write id of the last acknowledged set of ``key``; None if it is long ago."""
+        return self._set.get(key)
+
+    def owe(self, debt: Debt) -> None:
+        """Make an invalidation again until it gets through."""
+        self._owed[debt] = object()
         self._wake.set()
 
     def replay(self) -> None:
         """Send everything of the last ``keep`` seconds again: the master may have lost it, or is another one."""
         horizon = self._clock() - self._keep
-        for key, noted in self._recent.items():
+        for debt, noted in self._recent.items():
             if noted >= horizon:
-                self._owed[key] = object()
+                self._owed[debt] = object()
         self._wake.set()
 
     def start(self) -> None:
@@ -87,13 +116,13 @@ class Journal:
         owed = list(self._owed.items())
         for start in range(0, len(owed), _BATCH):
             batch = owed[start : start + _BATCH]
-            results = await asyncio.gather(*(self._send(key) for key, _ in batch), return_exceptions=True)
-            for (key, debt), result in zip(batch, results, strict=True):
+            results = await asyncio.gather(*(self._send(debt) for debt, _ in batch), return_exceptions=True)
+            for (debt, since), result in zip(batch, results, strict=True):
                 if isinstance(result, BaseException):
                     if not isinstance(result, UnavailableError):
                         raise result
-                elif self._owed.get(key) is debt:  # else it was owed anew meanwhile, and this came too early for that
-                    del self._owed[key]
+                elif self._owed.get(debt) is since:  # else it was owed anew meanwhile, and this came too early for it
+                    del self._owed[debt]
             if any(isinstance(result, UnavailableError) for result in results):
                 break
         return not self._owed

@@ -22,8 +22,11 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
+from cacheclient import events
 from cacheclient.clock import Clock, Gate, ServerClock, parse_time
+from cacheclient.contract import Channel, ErrorType, Tier
 from cacheclient.errors import UnavailableError
+from cacheclient.events import Event
 from cacheclient.remote import Connection, Login, Pipe
 from cacheclient.stats import Stats
 
@@ -37,30 +40,34 @@ class Listener:
     def __init__(
         self,
         login: Login,
-        prefix: str,
+        prefixes: tuple[str, ...],
         max_staleness: float,
-        invalidated: Callable[[list[str] | None], None],
         *,
         stats: Stats,
         clock: Clock,
         server_clock: ServerClock,
         tenure: Gate,
     ) -> None:
-        """Prepare; ``invalidated`` is called with the changed Redis keys, or with None if any may have changed.
+        """Prepare to listen to changes of keys below ``prefixes``; ``report_to`` says who is told.
 
         ``tenure`` says until when the server listened to may be taken for the master.
         """
         # Silence closes the gate after max_staleness; after twice that the connection is given up.
         self._login = dataclasses.replace(login, timeout=2 * max_staleness)
-        self._prefix = prefix
+        self._prefixes = prefixes
         self._max_staleness = max_staleness
-        self._invalidated = invalidated
+        self._told: Callable[[list[str] | None], None]
+        self._heard: Callable[[Event], None]
         self._stats = stats
         self._clock = clock
         self._server_clock = server_clock
         self._tenure = tenure
         self._task: asyncio.Task[None] | None = None
         self.gate = Gate(0.0)
+
+    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[Event], None]) -> None:
+        """Have ``told`` called with changed Redis keys (None: any may have changed), ``heard`` with each event."""
+        self._told, self._heard = told, heard
 
     def follow(self, connection: Connection) -> None:
         """Listen to the server that ``connection`` leads to, for as long as that is open.
@@ -102,8 +109,10 @@ class Listener:
 
     async def _listen(self, pipe: Pipe, connection: Connection) -> None:
         """Turn tracking on, forget what was learnt before, then prove freshness four times per ``max_staleness``."""
-        await pipe.call("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", self._prefix)
-        self._invalidated(None)
+        prefixes = (word for prefix in self._prefixes for word in ("PREFIX", prefix))
+        await pipe.call("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
+        self._told(None)
+        await self._subscribe(pipe)
         ends = (pipe.closed, connection.reads.closed, connection.writes.closed)
         while not any(end.done() for end in ends):
             asked = self._clock()
@@ -112,6 +121,14 @@ class Listener:
             self._stats.listener_connected = True
             await asyncio.wait(ends, timeout=self._max_staleness / 4, return_when=asyncio.FIRST_COMPLETED)
 
+    async def _subscribe(self, pipe: Pipe) -> None:
+        """Hear the events. A user who may not goes without them: coherence rests on tracking."""
+        answers = await asyncio.gather(*(pipe.call("SUBSCRIBE", c) for c in Channel), return_exceptions=True)
+        refused = [answer for answer in answers if isinstance(answer, UnavailableError)]
+        if refused and not pipe.closed.done():
+            self._stats.errors[f"{Tier.L1}/{refused[0].kind}"] += len(refused)
+            _log.warning("cacheclient: events of the fleet are not heard: %s", refused[0])
+
     def _shut(self) -> None:
         self.gate.until = 0.0
         self._stats.listener_connected = False
@@ -119,4 +136,10 @@ class Listener:
     def _on_push(self, push: list[Any]) -> None:
         if push[0] == b"invalidate":
             # Own writes are not told apart: Redis merges the pushes of one cycle, so a foreign write may hide in one.
-            self._invalidated(None if push[1] is None else [key.decode("utf-8", "replace") for key in push[1]])
+            self._told(None if push[1] is None else [key.decode("utf-8", "replace") for key in push[1]])
+        elif push[0] == b"message":
+            event = events.decode(push[2])
+            if event is None:
+                self._stats.errors[f"{Tier.L1}/{ErrorType.SERIALIZATION}"] += 1
+            else:
+                self._heard(event)

@@ -24,7 +24,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate
-from cacheclient.missing import MISSING
+from cacheclient.entry import Flag
+from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
 from cacheclient.serializer import Stored
 from cacheclient.stats import Histogram, TierStats
@@ -34,18 +35,31 @@ _SAMPLE: Final = 64  # one hit in so many is timed
 _SMALL_SHARE: Final = 10  # the small queue holds one part in ten, as in the paper
 
 
+class Mark:
+    """A tag's token as this process knows it; ``stands`` turns false when the tag changed, ``until`` is its expiry."""
+
+    __slots__ = ("stands", "token", "until")
+
+    def __init__(self, token: bytes, until: float) -> None:
+        self.token = token
+        self.until = until
+        self.stands = True
+
+
 class Item:
     """One entry of L1. ``expires`` is on the cache's clock (seconds); ``size`` is the encoded size in bytes."""
 
-    __slots__ = ("expires", "frequency", "in_main", "key", "size", "value", "write_id", "written_ms")
+    __slots__ = ("expires", "frequency", "guards", "in_main", "kept", "key", "size", "value", "write_id", "written_ms")
 
-    def __init__(self, key: str, stored: Stored, expires: float) -> None:
+    def __init__(self, key: str, stored: Stored, expires: float, guards: tuple[Mark, ...]) -> None:
         self.key = key
         self.value = stored.value
         self.expires = expires
         self.size = stored.size
         self.write_id = stored.envelope.write_id
         self.written_ms = stored.envelope.written_ms
+        self.kept = bool(stored.envelope.flags & Flag.KEPT)
+        self.guards = guards
         self.frequency = 0
         self.in_main = False
 
@@ -78,7 +92,7 @@ class Local:
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
 
     def reader(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any]:
-        """Return the hit path: a function of the key that gives the value, or MISSING.
+        """Return the hit path: a function of the key that gives the value, or ABSENT.
 
         A closure, because its cells are read faster than attributes: a hit costs one dict lookup, one clock, two
         comparisons and two counters. One hit in 64 is timed, and stands for all of them.
@@ -88,7 +102,9 @@ class Local:
         def peek(key: str) -> Any:
             item = lookup(key)
             if item is None or not item.expires > clock() < gate.until:
-                return MISSING
+                return ABSENT
+            if item.guards and not all(mark.stands for mark in item.guards):
+                return ABSENT
             if item.frequency < MAX_FREQUENCY:
                 item.frequency += 1
             stats.hits = hits = stats.hits + 1
@@ -120,8 +136,12 @@ class Local:
         if not fence.readers and self._fences.get(key) is fence:
             del self._fences[key]
 
-    def commit(self, key: str, fence: Fence, stored: Stored, now: float, remaining: float) -> bool:
+    def commit(
+        self, key: str, fence: Fence, stored: Stored, now: float, remaining: float, guards: tuple[Mark, ...] = ()
+    ) -> bool:
         """Store a value if its fence still stands, until its ttl here or its ``remaining`` seconds in L2 are over.
+
+        ``guards`` are the tags it was valid under.
 
         Returns:
             Whether it was stored. The ttl is shortened by a random share (``jitter``).
@@ -130,7 +150,7 @@ class Local:
             return False
         del self._fences[key]
         life = self._options.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only
-        return self._insert(Item(key, stored, now + min(life, remaining)))
+        return self._insert(Item(key, stored, now + min(life, remaining), guards))
 
     def drop(self, key: str) -> None:
         """Forget ``key`` and void every fill of it in flight."""
@@ -138,6 +158,11 @@ class Local:
         item = self.table.get(key)
         if item is not None:
             self._remove(item)
+
+    def drop_matching(self, matches: Callable[[str], bool]) -> None:
+        """Forget every key that ``matches``, and void every fill of one in flight."""
+        for key in [key for key in {*self.table, *self._fences} if matches(key)]:
+            self.drop(key)
 
     def flush(self) -> None:
         """Forget everything and void every fill in flight."""

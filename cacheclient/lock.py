@@ -35,13 +35,13 @@ import secrets
 import socket
 from dataclasses import dataclass
 from types import TracebackType
-from typing import Final, Self
+from typing import Final, Self, TypedDict
 
 from cacheclient.clock import Clock, boottime
 from cacheclient.errors import ConfigurationError, LockError, LockLostError, LockTimeoutError, UnavailableError
 from cacheclient.remote import LockStore
 
-__all__ = ["Lock", "lock_key"]
+__all__ = ["Lock", "LockSettings", "lock_key"]
 
 _PAUSES: Final = (0.01, 0.5)  # seconds between attempts: the first, and the longest (before jitter)
 _DRIFT: Final = (0.01, 0.002)  # share of the lifetime and seconds that are not trusted (Redis documentation)
@@ -67,6 +67,15 @@ def lock_key(namespace: str, name: str) -> str:
             f"lock name={name!r:.80}: 1 to {_MAX_NAME_BYTES} bytes of printable characters, no braces"
         )
     return f"{namespace}:lock:{name}"
+
+
+class LockSettings(TypedDict, total=False):
+    """What a caller may say of a lock; see ``Lock`` for ranges and defaults. Times in seconds."""
+
+    timeout: float
+    wait: float
+    max_attempts: int | None
+    auto_extend: bool
 
 
 @dataclass(slots=True)

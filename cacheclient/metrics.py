@@ -31,8 +31,8 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "evictions": ("capacity", "replaced"),
     "coalesced": ("process",),
     "leases": ("granted", "wait", "value"),
-    "invalidations": ("local", "remote"),
-    "stale_served": ("error", "wait"),  # the loader failed; another process's load took too long
+    "invalidations": ("key/local", "key/remote", "tag/local", "tag/remote", "pattern/local", "event/remote"),
+    "stale_served": ("load_failed", "reloading"),
 }
 
 Sample = tuple[tuple[str, ...], float]
@@ -130,7 +130,9 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.LOADER_CALLS.name: [((name, "ok"), stats.l3.hits), ((name, "failed"), stats.l3.misses)],
         contract.COALESCED.name: [((name, s), stats.coalesced[s]) for s in _CLOSED["coalesced"]],
         contract.LEASES.name: [((name, o), stats.leases[o]) for o in _CLOSED["leases"]],
-        contract.INVALIDATIONS.name: [((name, "key", o), stats.invalidations[o]) for o in _CLOSED["invalidations"]],
+        contract.INVALIDATIONS.name: [
+            ((name, *o.split("/")), stats.invalidations[o]) for o in _CLOSED["invalidations"]
+        ],
         contract.CONNECTION_ERRORS.name: [((name,), stats.connection_errors)],
         contract.FAILOVER_EVENTS.name: [((name,), stats.failovers)],
         contract.LISTENER_CONNECTED.name: [((name,), float(stats.listener_connected))],

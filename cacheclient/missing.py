@@ -1,4 +1,4 @@
-"""MISSING: nothing is cached, told apart from a cached None."""
+"""MISSING: nothing is cached, told apart from a cached None; and ABSENT, the caches' own "look further"."""
 
 from __future__ import annotations
 
@@ -20,3 +20,6 @@ class Missing:
 
 # ``await cache.get(key, MISSING) is MISSING`` is true only if no tier has the key.
 MISSING: Final = Missing()
+
+# L1 does not have the key. Not MISSING, because a cached MISSING is a hit: the source is known to have nothing.
+ABSENT: Final = object()

@@ -66,18 +66,21 @@ class L2Options:
         timeout: seconds a Redis command may take before the caller goes on without Redis.
         connect_timeout: seconds for a connection, a handshake or a question to one Sentinel.
         max_batch: keys in one MGET at most; longer batches would stall other clients of Redis.
+        early_refresh: how eagerly one reader reloads a value before it is stale (XFetch's beta; 0 turns it off).
     """
 
     ttl: float = TTL.MEDIUM.value
     timeout: float = 0.05
     connect_timeout: float = 1.0
     max_batch: int = 128
+    early_refresh: float = 1.0
 
     def __post_init__(self) -> None:
         _check("l2", "ttl", self.ttl, 0.01, 30 * 86_400)
         _check("l2", "timeout", self.timeout, 0.001, 60)
         _check("l2", "connect_timeout", self.connect_timeout, 0.01, 60)
         _check("l2", "max_batch", self.max_batch, 1, 4096, int)
+        _check("l2", "early_refresh", self.early_refresh, 0, 100)
 
     def life(self, ttl: float | None) -> float:
         """Return the seconds that a value lives which a call gave ``ttl``.
@@ -136,6 +139,29 @@ class SyncOptions:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FailsafeOptions:
+    """What may be served when a value is past its time.
+
+    Attributes:
+        window: seconds after its lifetime for which a value may still be served if its loader fails; 0 turns this off.
+        throttle: seconds for which the fleet then leaves the failing loader alone.
+        revalidate: serve the stale value at once and reload behind it, instead of making a reader wait for the load.
+    """
+
+    window: float = 0.0
+    throttle: float = 5.0
+    revalidate: bool = False
+
+    def __post_init__(self) -> None:
+        _check("failsafe", "window", self.window, 0, 30 * 86_400)
+        _check("failsafe", "throttle", self.throttle, 0.01, 3600)
+        if not isinstance(self.revalidate, bool):
+            raise ConfigurationError(f"failsafe.revalidate={self.revalidate!r}: true or false")
+        if self.revalidate and not self.window:
+            raise ConfigurationError("failsafe.revalidate=True: needs failsafe.window above 0")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class CacheOptions:
     """All options of a cache."""
 
@@ -143,6 +169,7 @@ class CacheOptions:
     l2: L2Options = field(default_factory=L2Options)
     lock: LockOptions = field(default_factory=LockOptions)
     sync: SyncOptions = field(default_factory=SyncOptions)
+    failsafe: FailsafeOptions = field(default_factory=FailsafeOptions)
 
     def to_env(self) -> dict[str, str]:
         """Return the environment variables that ``from_env`` reads back to an equal value."""
@@ -174,7 +201,7 @@ class CacheOptions:
         for variable, text in environ.items():
             if variable.startswith(Env.OPTION_PREFIX):
                 group, option, kind = _lookup(variable, known)
-                values.setdefault(group, {})[option] = _number(variable, text, kind)
+                values.setdefault(group, {})[option] = _value(variable, text, kind)
         return dataclasses.replace(
             default, **{group: dataclasses.replace(getattr(default, group), **given) for group, given in values.items()}
         )
@@ -196,7 +223,11 @@ def _lookup(variable: str, known: Mapping[str, tuple[str, str, type]]) -> tuple[
     raise ConfigurationError(f"{variable}: no such option{hint}")
 
 
-def _number(variable: str, text: str, kind: type) -> float:
+def _value(variable: str, text: str, kind: type) -> float | bool:
+    if kind is bool:
+        if text not in ("True", "true", "False", "false"):
+            raise ConfigurationError(f"{variable}={text!r}: true or false")
+        return text in ("True", "true")
     try:
         return int(text) if kind is int else float(text)
     except ValueError:

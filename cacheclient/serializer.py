@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import Any
 
 from cacheclient import entry
 from cacheclient.clock import ServerClock
-from cacheclient.codec import Codec
+from cacheclient.codec import Codec, KeyedCodec
 from cacheclient.contract import ErrorType, Tier
-from cacheclient.entry import Envelope
+from cacheclient.entry import NO_FLAGS, Envelope, Flag, Tagged
 from cacheclient.errors import CodecError
+from cacheclient.missing import MISSING
 from cacheclient.stats import Stats
 
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A value and the envelope around it."""
+    """A value and the envelope around it. The value of a negative entry is MISSING."""
 
     value: Any
     envelope: Envelope
@@ -32,42 +34,84 @@ class Serializer:
 
     def __init__(self, codec: Codec, clock: ServerClock, stats: Stats) -> None:
         self._codec = codec
+        # A codec that takes the key binds the bytes to it: nobody who can write to Redis can move them to another key.
+        self._keyed = codec if isinstance(codec, KeyedCodec) else None
         self._clock = clock
         self._stats = stats
         self.readable = bytes((entry.FORMAT, codec.id))
 
-    def dump(self, value: Any, ttl: float, load_time: float = 0.0) -> tuple[bytes, Stored]:
-        """Return the bytes to store, with a new write id; ``ttl`` and ``load_time`` in seconds.
+    def encode(self, value: Any, key: str) -> bytes:
+        """Return the payload of ``value`` under the Redis key ``key``; MISSING (a negative entry) has none.
 
         Raises:
             CodecError: if the codec cannot encode ``value``.
         """
-        envelope = Envelope(
-            entry.new_write_id(), self._codec.id, self._clock.now_ms(), round(ttl * 1000), load_time,
-            self._codec.encode(value),
-        )  # fmt: skip
-        data = entry.pack(envelope)
-        return data, Stored(value, envelope, len(data))
+        if value is MISSING:
+            return b""
+        try:
+            return self._keyed.encode_for(key, value) if self._keyed else self._codec.encode(value)
+        except CodecError:
+            self._stats.errors[f"{Tier.L2}/{ErrorType.SERIALIZATION}"] += 1
+            raise
 
-    def load(self, raw: bytes | None) -> Stored | None:
-        """Return what ``raw`` holds; None for nothing, a marker, a stale value, or (counted) undecodable bytes."""
+    def seal(
+        self, value: Any, payload: bytes, ttl: float, *, load_time: float = 0.0, tags: Tagged = ()
+    ) -> tuple[bytes, Stored]:
+        """Return the bytes to store, with a new write id; ``ttl`` and ``load_time`` in seconds."""
+        envelope = Envelope(
+            entry.new_write_id(),
+            self._codec.id,
+            self._clock.now_ms(),
+            round(ttl * 1000),
+            load_time,
+            payload,
+            Flag.NEGATIVE if value is MISSING else NO_FLAGS,
+            tags,
+        )
+        return self._packed(value, envelope)
+
+    def keep(self, stored: Stored, seconds: float) -> tuple[bytes, Stored]:
+        """Return a stale value anew, to be served for ``seconds`` more because its loader failed."""
+        envelope = dataclasses.replace(
+            stored.envelope,
+            write_id=entry.new_write_id(),
+            written_ms=self._clock.now_ms(),
+            lifetime_ms=round(seconds * 1000),
+            load_time=0.0,
+            flags=stored.envelope.flags | Flag.KEPT,
+        )
+        return self._packed(stored.value, envelope)
+
+    def load(self, raw: bytes | None, key: str) -> Stored | None:
+        """Return what ``raw``, read under ``key``, holds, stale or not; None for nothing, a marker, or no entry.
+
+        The last is counted.
+        """
         if raw is None or entry.is_marker(raw):
             return None
         envelope = entry.unpack(raw)
         if envelope is not None and envelope.codec_id == self._codec.id:
-            if envelope.remaining(self._clock.now_ms()) <= 0:
-                return None
+            if envelope.flags & Flag.NEGATIVE:
+                return Stored(MISSING, envelope, len(raw))
             try:
-                return Stored(self._codec.decode(envelope.payload), envelope, len(raw))
+                return Stored(self._decode(envelope.payload, key), envelope, len(raw))
             except CodecError:
                 pass
         self._stats.errors[f"{Tier.L2}/{ErrorType.SERIALIZATION}"] += 1
         return None
 
     def remaining(self, stored: Stored) -> float:
-        """Return the seconds until ``stored`` is stale."""
+        """Return the seconds until ``stored`` is stale; negative if it is."""
         return stored.envelope.remaining(self._clock.now_ms())
 
     def age(self, written_ms: int) -> float:
         """Return the seconds since ``written_ms`` on the Redis server's clock, at least 0."""
         return max(0, self._clock.now_ms() - written_ms) / 1000
+
+    def _decode(self, payload: bytes, key: str) -> Any:
+        return self._keyed.decode_for(key, payload) if self._keyed else self._codec.decode(payload)
+
+    @staticmethod
+    def _packed(value: Any, envelope: Envelope) -> tuple[bytes, Stored]:
+        data = entry.pack(envelope)
+        return data, Stored(value, envelope, len(data))

@@ -113,9 +113,9 @@ class Stats:
     outage: Histogram = field(default_factory=lambda: Histogram(OUTAGE_BUCKETS))
     coalesced: Counter[str] = field(default_factory=Counter)  # by scope: process, fleet
     leases: Counter[str] = field(default_factory=Counter)  # by answer: granted, wait, value
-    invalidations: Counter[str] = field(default_factory=Counter)  # by origin: local, remote
+    invalidations: Counter[str] = field(default_factory=Counter)  # by "mode/origin"
     errors: Counter[str] = field(default_factory=Counter)  # by "tier/type"
-    stale_served: Counter[str] = field(default_factory=Counter)  # by reason: error, wait
+    stale_served: Counter[str] = field(default_factory=Counter)  # by reason: load_failed, reloading
     connection_errors: int = 0
     failovers: int = 0
     gaps: int = 0

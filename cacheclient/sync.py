@@ -11,25 +11,30 @@ anew in the child when it is first used there.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import threading
 import warnings
 import weakref
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, Self, TypeVar
+from typing import Any, Self, TypeVar, Unpack
 
-from cacheclient.cache import AsyncCache, Entry
+from cacheclient.cache import AsyncCache
 from cacheclient.codec import Codec
 from cacheclient.connect import environment, target_of
 from cacheclient.errors import ClosedError
+from cacheclient.invalidation import Progress
 from cacheclient.keys import KeySpace
-from cacheclient.missing import MISSING
+from cacheclient.lock import Lock, LockSettings
+from cacheclient.missing import ABSENT
 from cacheclient.options import CacheOptions
+from cacheclient.reading import Entry
 from cacheclient.stats import Stats
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 
 class _Runtime:
@@ -70,6 +75,14 @@ class _Runtime:
         except BaseException:
             future.cancel()
             raise
+
+    def in_thread(self, load: Callable[[T], R]) -> Callable[[T], Awaitable[R]]:
+        """Return ``load`` as the caches want it: run in the pool, so that the loop never waits for it."""
+
+        async def loaded(wanted: T) -> R:
+            return await self.loop.run_in_executor(self.loaders, load, wanted)
+
+        return loaded
 
     def close(self) -> None:
         """Close the cache, end what other threads still wait for, and stop the loop."""
@@ -177,7 +190,7 @@ class Cache:
         runtime = self._runtime
         if runtime is not None:
             value = runtime.cache.peek(key)
-            if value is not MISSING:
+            if value is not ABSENT:
                 return value
         runtime = self._here()
         return runtime.run(runtime.cache.get(key, default))
@@ -187,11 +200,19 @@ class Cache:
         runtime = self._here()
         return runtime.run(runtime.cache.get_many(keys))
 
-    def get_or_load(self, key: str, load: Callable[[str], Any], *, ttl: float | None = None) -> Any:
+    def get_or_load(
+        self,
+        key: str,
+        load: Callable[[str], Any],
+        *,
+        ttl: float | None = None,
+        negative_ttl: float | None = None,
+        tags: Iterable[str] = (),
+    ) -> Any:
         """Return the value of ``key``; if no tier has it, call ``load(key)`` once in the fleet and keep it.
 
         A thread cannot be stopped: a loader that passes its time limit goes on in the pool, but its result is thrown
-        away and the key is free for the next caller.
+        away and the key is free for the next caller. The arguments are those of ``AsyncCache.get_or_load``.
 
         Raises:
             LoadTimeoutError: if the loader took more than ``lock.load_timeout``.
@@ -200,29 +221,78 @@ class Cache:
         runtime = self._runtime
         if runtime is not None:
             value = runtime.cache.peek(key)
-            if value is not MISSING:
+            if value is not ABSENT:
                 return value
         runtime = self._here()
+        loaded = runtime.in_thread(load)
+        return runtime.run(runtime.cache.get_or_load(key, loaded, ttl=ttl, negative_ttl=negative_ttl, tags=tags))
 
-        async def loaded(wanted: str) -> Any:
-            return await asyncio.get_running_loop().run_in_executor(runtime.loaders, load, wanted)
-
-        return runtime.run(runtime.cache.get_or_load(key, loaded, ttl=ttl))
+    def get_or_load_many(
+        self,
+        keys: Iterable[str],
+        load_many: Callable[[Sequence[str]], Mapping[str, Any]],
+        *,
+        ttl: float | None = None,
+        negative_ttl: float | None = None,
+        tags: Iterable[str] = (),
+    ) -> dict[str, Any]:
+        """Return a value, or the exception of its load, for each of ``keys``; what is missing is loaded in one call."""
+        runtime = self._here()
+        loaded = runtime.in_thread(load_many)
+        return runtime.run(runtime.cache.get_or_load_many(keys, loaded, ttl=ttl, negative_ttl=negative_ttl, tags=tags))
 
     def get_entry(self, key: str) -> Entry | None:
         """Return the value of ``key`` with its provenance, or None."""
         runtime = self._here()
         return runtime.run(runtime.cache.get_entry(key))
 
-    def set(self, key: str, value: Any, *, ttl: float | None = None) -> bool:
+    def set(self, key: str, value: Any, *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
         """Store ``value``; return whether Redis acknowledged it."""
         runtime = self._here()
-        return runtime.run(runtime.cache.set(key, value, ttl=ttl))
+        return runtime.run(runtime.cache.set(key, value, ttl=ttl, tags=tags))
+
+    def set_many(self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
+        """Store several values; return whether Redis acknowledged all of them."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.set_many(values, ttl=ttl, tags=tags))
 
     def invalidate(self, key: str, *, durable: bool = False) -> bool:
         """Make every tier of the fleet forget ``key``; return whether Redis acknowledged it."""
         runtime = self._here()
         return runtime.run(runtime.cache.invalidate(key, durable=durable))
+
+    def invalidate_tag(self, tag: str) -> bool:
+        """Make every tier forget all entries that carry ``tag``; return whether Redis acknowledged it."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.invalidate_tag(tag))
+
+    def invalidate_pattern(self, pattern: str, *, progress: Progress | None = None) -> int | None:
+        """Make every tier forget all keys that match; return how many Redis had. ``progress`` runs on the loop."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.invalidate_pattern(pattern, progress=progress))
+
+    def clear(self) -> bool:
+        """Make every tier forget the whole namespace; return whether Redis acknowledged it."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.clear())
+
+    @contextlib.contextmanager
+    def lock(self, name: str, **settings: Unpack[LockSettings]) -> Iterator[Lock]:
+        """Hold the distributed lock ``name``; see ``AsyncCache.lock``. Gives the Lock, to read ``token`` and ``lost``.
+
+        Raises:
+            LockTimeoutError: if it was not to be had in time.
+            LockLostError: at the end, if it was lost meanwhile.
+        """
+        runtime = self._here()
+        held = runtime.cache.lock(name, **settings)
+        runtime.run(held.__aenter__())
+        try:
+            yield held
+        except BaseException as error:
+            runtime.run(held.__aexit__(type(error), error, error.__traceback__))
+            raise
+        runtime.run(held.__aexit__(None, None, None))
 
     @property
     def space(self) -> KeySpace:
@@ -249,6 +319,8 @@ class Cache:
         """Called in a forked child: the parent's loop does not run here, and its sockets are not ours."""
         self._lock = threading.Lock()  # another thread of the parent may have held it
         self._inherited, self._runtime = self._runtime or self._inherited, None
+        if self._inherited is not None:
+            self._inherited.cache.disown()
 
 
 def _forked(cache: Cache | None) -> None:

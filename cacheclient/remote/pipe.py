@@ -119,7 +119,7 @@ class Pipe(asyncio.Protocol):
         return pipe
 
     def call(self, *command: Argument) -> asyncio.Future[Any]:
-        """Send a command; the future gives its reply, or raises UnavailableError."""
+        """Send a command; the future gives its reply, or raises UnavailableError. SUBSCRIBE takes one channel."""
         future: asyncio.Future[Any] = self._loop.create_future()
         if self._refuse(future):
             return future
@@ -160,7 +160,8 @@ class Pipe(asyncio.Protocol):
         self._parser.feed(data)
         try:
             while (reply := self._parser.gets()) is not _INCOMPLETE:
-                if isinstance(reply, hiredis.PushNotification):
+                # A subscription is confirmed by a push in the place of a reply; a refusal is a reply.
+                if isinstance(reply, hiredis.PushNotification) and reply[0] != b"subscribe":
                     if self._on_push is not None:
                         self._on_push(reply)
                 else:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from cacheclient import entry
 from cacheclient.contract import Tier
@@ -23,6 +23,10 @@ class Leased:
 
     value: bytes | None = None
     granted: bool = False
+
+
+_SCAN_COUNT: Final = 500  # keys looked at in one step: well under a millisecond of Redis' time
+_BURY_BATCH: Final = 100
 
 
 class Store(Protocol):
@@ -42,17 +46,38 @@ class Store(Protocol):
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:
         """Return the value, or take the lease under ``token`` if there is none that can be read."""
 
-    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float) -> bool:
-        """Store ``data`` if the write id ``expected`` still stands; return whether it was stored."""
+    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float | None) -> bool:
+        """Store ``data`` if the write id ``expected`` still stands; return whether it was stored.
+
+        Without ``seconds`` it lives as long as what stood there would have.
+        """
+
+    async def claim(self, key: str, token: bytes, seconds: float) -> bool:
+        """Take ``key`` for ``seconds`` if nobody has; return whether it was taken. ``release`` gives it back."""
+
+    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
+        """Return the token in the marker ``key`` and its life, ``seconds`` at least; without one, store ``token``."""
+
+    async def remark(self, key: str, token: bytes, seconds: float) -> None:
+        """Replace the token in the marker ``key``."""
 
     async def release(self, key: str, token: bytes) -> None:
-        """Give the lease ``token`` back."""
+        """Give the lease or claim ``token`` back."""
 
     async def put(self, key: str, data: bytes, seconds: float) -> None:
         """Store ``data``, whatever stands there."""
 
     async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:
         """Store a tombstone; with ``durable`` return whether every replica has it too, and there is one."""
+
+    async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:
+        """Store a tombstone unless ``key`` holds the write ``expected``, or nothing; return whether one was stored."""
+
+    def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
+        """Store a tombstone over every key that matches the glob; yield after each batch how many that were."""
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Send a message to whoever listens; nobody waits for it, and it may be lost."""
 
 
 class RedisStore:
@@ -83,9 +108,23 @@ class RedisStore:
             return Leased(granted=True)
         return Leased(raw) if raw[:1] == entry.VALUE else Leased()
 
-    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float) -> bool:
+    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float | None) -> bool:
         """Compare-and-set (fill.lua)."""
-        return bool(await self.script("fill", (key,), expected, data, _ms(seconds)))
+        return bool(await self.script("fill", (key,), expected, data, 0 if seconds is None else _ms(seconds)))
+
+    async def claim(self, key: str, token: bytes, seconds: float) -> bool:
+        """SET NX: one caller of the fleet gets it."""
+        reply = await self._write(lambda to: to.writes.call("SET", key, entry.lease(token), "NX", "PX", _ms(seconds)))
+        return reply is not None
+
+    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
+        """Read or create a marker (mark.lua)."""
+        marker, left_ms = await self.script("mark", (key,), token, _ms(seconds))
+        return marker, left_ms / 1000
+
+    async def remark(self, key: str, token: bytes, seconds: float) -> None:
+        """Replace a marker's token."""
+        await self._write(lambda to: to.writes.call("SET", key, token, "PX", _ms(seconds)))
 
     async def release(self, key: str, token: bytes) -> None:
         """Give the lease back (release.lua)."""
@@ -113,7 +152,33 @@ class RedisStore:
 
         return bool(await self._write(send))
 
-    async def script(self, name: str, keys: Sequence[str], *arguments: Argument) -> Any:
+    async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:
+        """Compare and bury (repair.lua)."""
+        return bool(await self.script("repair", (key,), expected, write_id, _ms(seconds)))
+
+    async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
+        """SCAN in bounded steps, and bury what each finds (bury.lua): Redis is never held up."""
+        cursor = b"0"
+        while True:
+            step = ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
+            cursor, keys = await self._write(lambda to, step=step: to.writes.call(*step))  # type: ignore[misc]
+            buried = 0
+            for start in range(0, len(keys), _BURY_BATCH):
+                batch = keys[start : start + _BURY_BATCH]
+                buried += await self.script("bury", batch, write_id, _ms(seconds))
+            yield buried
+            if cursor == b"0":
+                return
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """PUBLISH, together with the other commands of this event-loop tick."""
+        try:
+            sent = self._link.current().writes.call("PUBLISH", channel, message)
+        except UnavailableError:
+            return
+        sent.add_done_callback(lambda done: done.cancelled() or done.exception())
+
+    async def script(self, name: str, keys: Sequence[str | bytes], *arguments: Argument) -> Any:
         """Run ``<name>.lua`` and return its reply."""
         lua = script(name)
 
@@ -148,17 +213,32 @@ class NoStore:
 
     echoes = False
 
-    async def read(self, key: str) -> bytes | None:  # noqa: ARG002  the signatures are Store's
-        """Return None."""
-        return None
+    def __init__(self) -> None:
+        self._markers: dict[str, bytes] = {}
+
+    async def read(self, key: str) -> bytes | None:
+        """Return None, or a marker's token."""
+        return self._markers.get(key)
 
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:  # noqa: ARG002
         """Grant it."""
         return Leased(granted=True)
 
-    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float) -> bool:  # noqa: ARG002
+    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float | None) -> bool:  # noqa: ARG002
         """Return True: nobody else can have written."""
         return True
+
+    async def claim(self, key: str, token: bytes, seconds: float) -> bool:  # noqa: ARG002
+        """Return True: there is nobody else."""
+        return True
+
+    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
+        """Return the marker's token, or make ``token`` it."""
+        return self._markers.setdefault(key, token), seconds
+
+    async def remark(self, key: str, token: bytes, seconds: float) -> None:  # noqa: ARG002
+        """Replace a marker's token."""
+        self._markers[key] = token
 
     async def release(self, key: str, token: bytes) -> None:
         """Do nothing."""
@@ -169,6 +249,17 @@ class NoStore:
     async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:  # noqa: ARG002
         """Return True."""
         return True
+
+    async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:  # noqa: ARG002
+        """Return False: nothing is stored here."""
+        return False
+
+    async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:  # noqa: ARG002
+        """Yield 0: nothing is stored here."""
+        yield 0
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Do nothing."""
 
 
 def _ms(seconds: float) -> int:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
@@ -14,7 +15,7 @@ from cacheclient import AsyncCache, CacheOptions, L1Options, LockOptions, SyncOp
 from cacheclient.clock import Gate, ServerClock
 from cacheclient.connect import Shared
 from cacheclient.errors import UnavailableError
-from cacheclient.remote import Leased, parse
+from cacheclient.remote import Leased, LocalLocks, parse
 from tests.conftest import until
 
 
@@ -96,7 +97,7 @@ class HandStore:
         leased: Leased = await self._call("lease", execute)
         return leased
 
-    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float) -> bool:
+    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float | None) -> bool:
         del seconds
 
         def execute() -> bool:
@@ -119,6 +120,42 @@ class HandStore:
         del seconds
         await self._call("put", lambda: self.data.update({key: data}))
 
+    async def claim(self, key: str, token: bytes, seconds: float) -> bool:
+        del seconds
+        claimed: bool = await self._call(
+            "claim", lambda: self.data.setdefault(key, entry.LEASE + token) == entry.LEASE + token
+        )
+        return claimed
+
+    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
+        marker: bytes = await self._call("mark", lambda: self.data.setdefault(key, token))
+        return marker, seconds
+
+    async def remark(self, key: str, token: bytes, seconds: float) -> None:
+        del seconds
+        await self._call("remark", lambda: self.data.update({key: token}))
+
+    async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
+        del seconds
+        found = [key for key in self.data if fnmatchcase(key, pattern)]
+        await self._call("bury_matching", lambda: self.data.update(dict.fromkeys(found, entry.tombstone(write_id))))
+        yield len(found)
+
+    async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:
+        del seconds
+
+        def execute() -> bool:
+            if self._standing(key) in (expected, b""):
+                return False
+            self.data[key] = entry.tombstone(write_id)
+            return True
+
+        repaired: bool = await self._call("repair", execute)
+        return repaired
+
+    def publish(self, channel: str, message: bytes) -> None:
+        """Events are not what these tests are about: nobody hears them."""
+
     async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:
         del seconds, durable
         await self._call("bury", lambda: self.data.update({key: entry.tombstone(write_id)}))
@@ -134,12 +171,12 @@ class Hand:
         self.caches: list[AsyncCache] = []
 
     def _connect(self, *_: object) -> Shared:
-        return Shared(self.store, Gate(self.clock.now + 1e6), ServerClock(self.clock))
+        return Shared(self.store, Gate(self.clock.now + 1e6), ServerClock(self.clock), LocalLocks(self.clock))
 
     async def cache(self, **kwargs: Any) -> AsyncCache:
         options = CacheOptions(l1=L1Options(jitter=0), lock=LockOptions(load_timeout=60, lease=60, wait=60))
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cacheclient.cache.connect", self._connect)
+            patch.setattr("cacheclient.connect.connect", self._connect)
             cache = AsyncCache(
                 parse("redis://nowhere"), namespace="hand", clock=self.clock, **{"options": options, **kwargs}
             )
@@ -149,7 +186,7 @@ class Hand:
 
     def push(self, cache: AsyncCache, *keys: str) -> None:
         """Deliver a push of the listener; without keys it says that any may have changed."""
-        cache._invalidated([cache.space.full(key) for key in keys] or None)
+        cache._invalidation.told([cache.space.full(key) for key in keys] or None)
 
 
 @pytest.fixture

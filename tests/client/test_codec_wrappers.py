@@ -130,8 +130,8 @@ def test_the_cache_of_another_stack_sees_a_miss() -> None:
     ]
     caches = [Serializer(codec, Server(), Stats()) for codec in codecs]  # type: ignore[arg-type]  # all it needs
     for writer, reader in itertools.product(caches, repeat=2):
-        data, _ = writer.dump({"n": 1}, 60)
-        found = reader.load(data)
+        data, _ = writer.seal({"n": 1}, writer.encode({"n": 1}, "k"), 60)
+        found = reader.load(data, "k")
         assert (found is not None and found.value == {"n": 1}) if reader is writer else found is None
 
 

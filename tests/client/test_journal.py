@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from cacheclient.errors import UnavailableError
-from cacheclient.journal import Journal
+from cacheclient.journal import Debt, Journal
 from tests.client.conftest import HandClock
 from tests.conftest import until
 
@@ -23,7 +23,7 @@ class Far:
         self.go = asyncio.Event()
         self.go.set()
 
-    async def send(self, key: str) -> None:
+    async def send(self, debt: Debt) -> None:
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
@@ -31,7 +31,7 @@ class Far:
             await self.go.wait()
             if self.away:
                 raise UnavailableError("away")
-            self.sent.append(key)
+            self.sent.append(debt.name)
         finally:
             self.at_once -= 1
 
@@ -56,7 +56,7 @@ async def journal(far: Far, clock: HandClock) -> AsyncIterator[Journal]:
 
 async def test_what_is_owed_is_paid_once(journal: Journal, far: Far) -> None:
     for key in "aba":
-        journal.owe(key)
+        journal.owe(Debt("key", key))
     assert len(journal) == 2
     await until(lambda: not len(journal))
     assert sorted(far.sent) == ["a", "b"]
@@ -64,7 +64,7 @@ async def test_what_is_owed_is_paid_once(journal: Journal, far: Far) -> None:
 
 async def test_what_does_not_get_through_is_sent_until_it_does(journal: Journal, far: Far) -> None:
     far.away = True
-    journal.owe("a")
+    journal.owe(Debt("key", "a"))
     await until(lambda: far.most_at_once)
     assert "a" in journal
     far.away = False
@@ -74,7 +74,7 @@ async def test_what_does_not_get_through_is_sent_until_it_does(journal: Journal,
 
 async def test_thousands_are_paid_in_batches(journal: Journal, far: Far) -> None:
     for number in range(1000):
-        journal.owe(str(number))
+        journal.owe(Debt("key", str(number)))
     await until(lambda: not len(journal))
     assert sorted(far.sent, key=int) == [str(number) for number in range(1000)]
     assert far.most_at_once <= 128
@@ -82,9 +82,9 @@ async def test_thousands_are_paid_in_batches(journal: Journal, far: Far) -> None
 
 async def test_a_debt_made_anew_during_its_payment_is_paid_again(journal: Journal, far: Far) -> None:
     far.go.clear()
-    journal.owe("a")
+    journal.owe(Debt("key", "a"))
     await until(lambda: far.at_once)
-    journal.owe("a")
+    journal.owe(Debt("key", "a"))
     far.go.set()
     await until(lambda: far.sent == ["a", "a"])
     await until(lambda: "a" not in journal)
@@ -92,7 +92,7 @@ async def test_a_debt_made_anew_during_its_payment_is_paid_again(journal: Journa
 
 async def test_a_key_stays_owed_while_its_payment_is_on_the_way(journal: Journal, far: Far) -> None:
     far.go.clear()
-    journal.owe("a")
+    journal.owe(Debt("key", "a"))
     await until(lambda: far.at_once)
     assert "a" in journal
     far.go.set()
@@ -102,7 +102,7 @@ async def test_closing_during_a_payment_pays_it(far: Far, clock: HandClock) -> N
     journal = Journal(far.send, 60, clock)
     journal.start()
     far.go.clear()
-    journal.owe("a")
+    journal.owe(Debt("key", "a"))
     await until(lambda: far.at_once)
     closing = asyncio.create_task(journal.close())
     await until(lambda: far.most_at_once == 1 and not closing.done())
@@ -115,17 +115,17 @@ async def test_closing_gives_up_on_a_redis_that_is_away(far: Far, clock: HandClo
     journal = Journal(far.send, 60, clock)
     journal.start()
     far.away = True
-    journal.owe("a")
+    journal.owe(Debt("key", "a"))
     await asyncio.wait_for(journal.close(), 5)
     assert "a" in journal
 
 
 async def test_a_new_master_gets_what_is_recent_and_no_more(journal: Journal, far: Far, clock: HandClock) -> None:
-    journal.note("old")
+    journal.note(Debt("key", "old"))
     clock.now += 40
-    journal.note("recent")
+    journal.note(Debt("key", "recent"))
     clock.now += 10
-    journal.note("new")
+    journal.note(Debt("key", "new"))
     clock.now += 15
     journal.replay()
     assert "recent" in journal
@@ -135,8 +135,8 @@ async def test_a_new_master_gets_what_is_recent_and_no_more(journal: Journal, fa
 
 async def test_only_the_recent_is_remembered(journal: Journal, clock: HandClock) -> None:
     for number in range(100):
-        journal.note(str(number))
+        journal.note(Debt("key", str(number)))
         clock.now += 1
     assert len(journal._recent) <= 61
-    journal.note("99")
-    assert list(journal._recent)[-1] == "99"
+    journal.note(Debt("key", "99"))
+    assert list(journal._recent)[-1] == Debt("key", "99")

@@ -77,7 +77,8 @@ def test_unpack_undoes_pack(envelope: Envelope) -> None:
 def test_cut_bytes_are_no_entry_and_no_error(envelope: Envelope, length: int) -> None:
     raw = entry.pack(envelope)[:length]
     again = entry.unpack(raw)
-    assert (again is None) == (length < 32)
+    whole = entry.pack(dataclasses.replace(envelope, payload=b""))
+    assert (again is None) == (length < len(whole))
 
 
 @given(st.binary(max_size=100))
@@ -114,8 +115,6 @@ def test_a_life_is_never_longer_than_it_was_given() -> None:
     assert envelope.remaining(1_002_000) == 3
     assert envelope.remaining(1_006_000) == -1
     assert envelope.remaining(0) == 5  # a server's clock that jumped back prolongs nothing
-    assert envelope.age(1_002_000) == 2
-    assert envelope.age(0) == 0
 
 
 def test_write_ids_differ() -> None:

@@ -11,6 +11,7 @@ import pytest
 
 from cacheclient import MISSING, AsyncCache, CacheOptions, L2Options
 from cacheclient.errors import UnavailableError
+from cacheclient.missing import ABSENT
 from cacheclient.remote import Address, topology
 from tests.conftest import Server, until
 
@@ -54,7 +55,7 @@ async def test_a_master_that_no_majority_confirms_is_asked_nothing_and_l1_keeps_
     await until(lambda: cache.stats().listener_connected)
     await in_l1(cache, "a")
     named.master = None  # the client stands on the small side of a partition, with the master
-    await until(lambda: cache.peek("a") is MISSING)
+    await until(lambda: cache.peek("a") is ABSENT)
     assert await cache.get("a", MISSING) is MISSING
     assert not await cache.invalidate("b")
     asked = own_server.commands("get")
@@ -97,6 +98,23 @@ async def test_what_was_set_is_invalidated_on_a_master_that_may_have_lost_it(
     assert await cache.get("a", MISSING) is MISSING
 
 
+async def test_what_was_set_outlives_a_failover_that_did_not_lose_it(
+    own_server: Server, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(own_server.url, namespace, options=QUICK)
+    await cache.set("kept", "new")
+    await cache.set("lost", "old")
+    client = own_server.client
+    replicated = {name: client.get(name) for name in client.scan_iter(f"{namespace}:*")}
+    await cache.set("lost", "new")
+    own_server.kill()
+    own_server.start()
+    client.mset(replicated)
+    await until(lambda: client.get(f"{namespace}:v1:lost")[:1] == b"T")
+    await until(lambda: "kept" not in cache._invalidation.journal)
+    assert await cache.get("kept") == "new"
+
+
 async def test_what_was_set_outlives_a_broken_connection(own_server: Server, opened: Opened, namespace: str) -> None:
     cache = await opened(own_server.url, namespace, options=QUICK)
     assert await cache.set("a", 1)
@@ -131,6 +149,6 @@ async def test_durable_means_on_every_replica(launch: Callable[..., Server], ope
 async def in_l1(cache: AsyncCache, key: str) -> None:
     """Read ``key`` until L1 answers: what was pushed lately may have dropped it once more."""
     async with asyncio.timeout(10):
-        while cache.peek(key) is MISSING:
+        while cache.peek(key) is ABSENT:
             await cache.get(key)
             await asyncio.sleep(0.005)

@@ -15,7 +15,7 @@ from cacheclient.clock import Gate
 from cacheclient.contract import Tier
 from cacheclient.entry import Envelope, new_write_id
 from cacheclient.local import Fence, Local
-from cacheclient.missing import MISSING
+from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
 from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
@@ -92,7 +92,7 @@ class AgainstAModel(RuleBasedStateMachine):
     @rule(key=KEYS)
     def peek(self, key: str) -> None:
         value = self.tier.peek(key)
-        if value is not MISSING:
+        if value is not ABSENT:
             expected, end = self.model[key]
             assert value == expected
             assert self.tier.now < end
@@ -118,7 +118,7 @@ TestAgainstAModel.settings = settings(max_examples=60, stateful_step_count=40, d
 def test_a_hit_is_counted_and_a_miss_is_not() -> None:
     tier = Tier1()
     tier.put("a", 1)
-    assert [tier.peek("a"), tier.peek("b")] == [1, MISSING]
+    assert [tier.peek("a"), tier.peek("b")] == [1, ABSENT]
     assert (tier.stats.l1.hits, tier.stats.l1.misses) == (1, 0)
 
 
@@ -134,7 +134,7 @@ def test_a_closed_gate_hides_everything() -> None:
     tier = Tier1()
     tier.put("a", 1)
     tier.gate.until = tier.now
-    assert tier.peek("a") is MISSING
+    assert tier.peek("a") is ABSENT
     tier.gate.until = tier.now + 1
     assert tier.peek("a") == 1
 
@@ -144,9 +144,9 @@ def test_an_entry_lives_no_longer_than_here_or_in_l2() -> None:
     tier.put("short", 1, remaining=3)
     tier.put("long", 1, remaining=60)
     tier.now += 3
-    assert [tier.peek("short"), tier.peek("long")] == [MISSING, 1]
+    assert [tier.peek("short"), tier.peek("long")] == [ABSENT, 1]
     tier.now += 7
-    assert tier.peek("long") is MISSING
+    assert tier.peek("long") is ABSENT
 
 
 def test_jitter_only_shortens_lives() -> None:
@@ -177,7 +177,7 @@ def test_a_dropped_key_is_not_filled_by_a_read_that_began_before() -> None:
     fence = tier.local.begin("a")
     tier.local.drop("a")
     assert not tier.local.commit("a", fence, stored("old"), tier.now, 60)
-    assert tier.peek("a") is MISSING
+    assert tier.peek("a") is ABSENT
 
 
 def test_nor_by_one_that_began_before_a_flush_even_if_another_began_after() -> None:
@@ -233,7 +233,7 @@ def hit_rate_of_lru(trace: list[int], capacity: int) -> float:
 def hit_rate_of_ours(trace: list[int], capacity: int) -> float:
     tier = Tier1(max_entries=capacity, ttl=86_400)
     for key in map(str, trace):
-        if tier.peek(key) is MISSING:
+        if tier.peek(key) is ABSENT:
             tier.put(key, key)
     return tier.stats.l1.hits / len(trace)
 
@@ -248,7 +248,7 @@ def test_what_is_used_again_survives_a_scan() -> None:
     tier = Tier1(max_entries=100, ttl=86_400)
     for _ in range(3):
         for number in range(20):
-            if tier.peek(f"hot{number}") is MISSING:
+            if tier.peek(f"hot{number}") is ABSENT:
                 tier.put(f"hot{number}", number)
     for number in range(1000):
         tier.put(f"scan{number}", number)

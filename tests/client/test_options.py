@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheclient import TTL, AsyncCache, CacheOptions, L1Options, L2Options, LockOptions, SyncOptions
+from cacheclient import TTL, AsyncCache, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
 from cacheclient.errors import ConfigurationError
 
-GROUPS = {"l1": L1Options, "l2": L2Options, "lock": LockOptions, "sync": SyncOptions}
+GROUPS = {"l1": L1Options, "l2": L2Options, "lock": LockOptions, "sync": SyncOptions, "failsafe": FailsafeOptions}
 
 
 def seconds(low: float, high: float) -> st.SearchStrategy[float]:
@@ -28,10 +28,14 @@ OPTIONS = st.builds(
     l2=st.builds(
         L2Options, ttl=seconds(0.01, 30 * 86_400) | st.sampled_from(TTL), timeout=seconds(0.001, 60),
         connect_timeout=seconds(0.01, 60), max_batch=st.integers(1, 4096),
+        early_refresh=seconds(0, 100),
     ),
     lock=st.builds(
         LockOptions, load_timeout=seconds(0.01, 10), lease=seconds(10, 3600), wait=seconds(0.001, 3600),
         max_unleased=st.integers(1, 10_000),
+    ),
+    failsafe=st.builds(
+        FailsafeOptions, window=seconds(1, 86_400), throttle=seconds(0.01, 3600), revalidate=st.booleans()
     ),
     sync=st.builds(SyncOptions, max_staleness=seconds(0.05, 60), journal=seconds(0, 3600)),
 )  # fmt: skip
@@ -53,12 +57,24 @@ def test_what_the_environment_does_not_set_keeps_its_default() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "option"), [(group, field.name) for group, kind in GROUPS.items() for field in dataclasses.fields(kind)]
+    ("group", "option"),
+    [(g, field.name) for g, kind in GROUPS.items() for field in dataclasses.fields(kind) if field.name != "revalidate"],
 )
 @pytest.mark.parametrize("value", [-1, 10**18, float("nan"), float("inf"), True, "1", None])
 def test_a_value_that_cannot_be_is_refused_by_name_and_range(group: str, option: str, value: Any) -> None:
     with pytest.raises(ConfigurationError, match=rf"^{group}\.{option}=.*: a (whole )?number from \S+ to \S+"):
         GROUPS[group](**{option: value})
+
+
+@pytest.mark.parametrize("value", [0, 1, "yes", None])
+def test_a_switch_is_true_or_false(value: Any) -> None:
+    with pytest.raises(ConfigurationError, match=r"^failsafe\.revalidate=.*: true or false"):
+        FailsafeOptions(window=60, revalidate=value)
+
+
+def test_revalidation_needs_a_window() -> None:
+    with pytest.raises(ConfigurationError, match=r"needs failsafe\.window above 0"):
+        FailsafeOptions(revalidate=True)
 
 
 @pytest.mark.parametrize(("group", "option"), [("l1", "max_entries"), ("l1", "max_bytes"), ("l2", "max_batch"),
@@ -77,10 +93,11 @@ def test_a_lease_shorter_than_a_load_is_refused() -> None:
     ("variable", "text", "message"),
     [
         ("CACHE_OPT_L1_MAX_ENTRYS", "5", "did you mean CACHE_OPT_L1_MAX_ENTRIES"),
-        ("CACHE_OPT_" + "X" * 80, "5", "known: CACHE_OPT_L1_JITTER, "),
+        ("CACHE_OPT_" + "X" * 80, "5", "known: CACHE_OPT_FAILSAFE_REVALIDATE, "),
         ("CACHE_OPT_L1_MAX_ENTRIES", "many", "CACHE_OPT_L1_MAX_ENTRIES='many': a whole number"),
         ("CACHE_OPT_L1_MAX_ENTRIES", "1.5", "a whole number"),
         ("CACHE_OPT_L2_TIMEOUT", "", "CACHE_OPT_L2_TIMEOUT='': a number"),
+        ("CACHE_OPT_FAILSAFE_REVALIDATE", "yes", "CACHE_OPT_FAILSAFE_REVALIDATE='yes': true or false"),
         ("CACHE_OPT_L2_TIMEOUT", "nan", r"l2.timeout=nan: a number from 0.001 to 60"),
     ],
 )

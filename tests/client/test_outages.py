@@ -15,6 +15,7 @@ import pytest
 
 from cacheclient import MISSING, AsyncCache, CacheOptions, ClosedError, L2Options, LockOptions, SyncOptions
 from cacheclient.contract import ErrorType
+from cacheclient.missing import ABSENT
 from tests.client.conftest import RACE, Proxy, Source
 from tests.conftest import Server, free_port, until
 
@@ -71,7 +72,7 @@ async def test_a_frozen_redis_costs_its_time_limit_and_no_more(
             assert await cache.get_or_load("b", value_of) == "loaded b"
             slowest = max(slowest, time.monotonic() - began)
             await asyncio.sleep(0.01)
-        assert cache.peek("a") is MISSING, "L1 answered past the bound"
+        assert cache.peek("a") is ABSENT, "L1 answered past the bound"
     assert slowest < 0.6  # two limits of 50 ms and a busy machine
     await recovered(cache)
     assert await cache.get("a") == "kept"
@@ -88,7 +89,7 @@ async def test_writes_that_a_frozen_redis_did_not_take_are_made_good(
         assert not await cache.set("a", "new")
         assert not await cache.invalidate("b")
         assert await cache.get("a", MISSING) is MISSING
-    await until(lambda: not len(cache._journal))
+    await until(lambda: not len(cache._invalidation.journal))
     assert await other.get_many("ab") == {}
 
 
@@ -101,7 +102,7 @@ async def test_a_paused_master_still_answers_reads(own_server: Server, opened: O
     assert await cache.get("a", MISSING) is MISSING
     assert await cache.get_or_load("a", value_of) == "loaded a"
     await recovered(cache)
-    await until(lambda: not len(cache._journal))
+    await until(lambda: not len(cache._invalidation.journal))
 
 
 async def test_a_crash_is_followed_by_recovery_at_the_same_address(
@@ -111,7 +112,7 @@ async def test_a_crash_is_followed_by_recovery_at_the_same_address(
     await cache.get_or_load("a", value_of)
     own_server.kill()
     await until(lambda: cache.stats().circuit_open)
-    assert cache.peek("a") is MISSING
+    assert cache.peek("a") is ABSENT
     assert await cache.get_or_load("a", value_of) == "loaded a"
     own_server.start()
     await recovered(cache)
@@ -176,7 +177,7 @@ async def test_a_full_server_refuses_writes_by_type_and_serves_reads(
     assert await cache.get_or_load("b", value_of) == "loaded b"
     assert cache.stats().errors[f"l2/{ErrorType.OOM}"] >= 2
     own_server.client.config_set("maxmemory", 0)
-    await until(lambda: not len(cache._journal))
+    await until(lambda: not len(cache._invalidation.journal))
     assert await cache.get("a", MISSING) is MISSING
 
 
@@ -202,7 +203,7 @@ async def test_a_master_that_became_a_replica_is_left(
     assert cache.stats().errors["l2/readonly"] == 1
     await until(lambda: cache.stats().circuit_open)
     assert "is slave, not master" in "\n".join(record.getMessage() for record in caplog.records)
-    assert cache.peek("a") is MISSING
+    assert cache.peek("a") is ABSENT
     own_server.client.replicaof("NO", "ONE")
     await recovered(cache)
 
@@ -284,7 +285,7 @@ async def test_a_load_that_all_callers_left_is_finished_and_kept(
     call.cancel()
     await asyncio.wait([call])
     source.may_end.set()
-    await until(lambda: not cache._flights._running)
+    await until(lambda: not cache._parts.flights._running)
     assert await cache.get("a") == "v"
 
 
@@ -301,20 +302,21 @@ async def test_a_load_that_fails_after_its_callers_left_is_silent(
     call = asyncio.create_task(cache.get_or_load("a", failing))
     await reading.wait()
     call.cancel()
-    await until(lambda: not cache._flights._running)
+    await until(lambda: not cache._parts.flights._running)
     assert cache.stats().errors["l3/loader"] == 1
 
 
 async def test_cancelled_reads_leave_no_fence(own_server: Server, opened: Opened, namespace: str) -> None:
-    cache = await opened(own_server.url, namespace)
-    await recovered(cache)
+    patient = CacheOptions(l2=L2Options(timeout=10, connect_timeout=10))  # the reads must not end by themselves
+    cache = await opened(own_server.url, namespace, options=patient)
+    await until(lambda: cache.stats().listener_connected)  # its coming flushes L1, fences and all
     with own_server.frozen():
         reads = [asyncio.create_task(cache.get(f"k{number}")) for number in range(50)]
-        await until(lambda: len(cache._local._fences) == 50)
+        await until(lambda: len(cache._parts.local._fences) == 50)
         for read in reads:
             read.cancel()
         await asyncio.wait(reads)
-    assert not cache._local._fences
+    assert not cache._parts.local._fences
 
 
 async def test_closing_while_everything_is_in_flight_leaves_nobody_waiting(own_server: Server, namespace: str) -> None:
@@ -342,7 +344,7 @@ async def test_closing_sends_what_is_owed(own_server: Server, namespace: str) ->
         await cache.set("a", "old")
         with own_server.frozen():
             assert not await cache.invalidate("a")
-        await until(lambda: not cache._shared.link.current().writes._overdue)  # type: ignore[union-attr]
+        await until(lambda: not cache._parts.shared.link.current().writes._overdue)  # type: ignore[union-attr]
     assert own_server.client.get(f"{namespace}:v1:a")[:1] == b"T"  # type: ignore[index]
 
 

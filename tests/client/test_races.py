@@ -16,9 +16,12 @@ import pytest
 from cacheclient import MISSING, AsyncCache, CacheOptions, LockOptions, entry
 from cacheclient.clock import Gate
 from cacheclient.flights import Flights
+from cacheclient.invalidation import Invalidation
 from cacheclient.journal import Journal
 from cacheclient.listener import Listener
+from cacheclient.loads import Loads
 from cacheclient.local import Local
+from cacheclient.missing import ABSENT
 from cacheclient.remote import Address, Connection, RedisStore
 from cacheclient.scripts import Script, script
 from tests.client.conftest import RACE, Hand, Proxy, Source
@@ -54,7 +57,7 @@ async def heard(*caches: AsyncCache) -> None:
 async def in_l1(cache: AsyncCache, key: str = "a") -> None:
     """Read ``key`` until L1 has it."""
     deadline = time.monotonic() + 5
-    while cache.peek(key) is MISSING:
+    while cache.peek(key) is ABSENT:
         assert time.monotonic() < deadline
         await cache.get(key)
         await asyncio.sleep(0.002)
@@ -101,7 +104,7 @@ async def a_lease_expires_during_its_load(scene: Scene) -> None:
 async def the_holder_of_a_lease_dies(scene: Scene) -> None:
     lock = LockOptions(load_timeout=0.3, lease=0.3, wait=30)
     dead = await scene.cache(options=CacheOptions(lock=lock))
-    granted = await dead._store.lease(scene.key(), b"deadlock", 0.3, dead._serializer.readable)
+    granted = await dead._parts.shared.store.lease(scene.key(), b"deadlock", 0.3, dead._parts.serializer.readable)
     assert granted.granted
     heir = await scene.cache(options=CacheOptions(lock=lock))
     assert await asyncio.wait_for(heir.get_or_load("a", scene.source.load), 3) == "old"
@@ -123,7 +126,7 @@ async def a_key_that_redis_does_not_hold_is_invalidated(scene: Scene) -> None:
     other, writer = await scene.cache(), await scene.cache()
     await heard(other)
     await writer.invalidate("a")
-    await until(lambda: other.stats().invalidations["remote"], 2)  # a load of it may be in flight there
+    await until(lambda: other.stats().invalidations["key/remote"], 2)  # a load of it may be in flight there
 
 
 # -- the first tier ----------------------------------------------------------------------------------------------------
@@ -228,7 +231,7 @@ async def a_caller_comes_while_nothing_proves_freshness(scene: Scene) -> None:
     await source.reading.wait()
     source.value = "new"
     scene.hand.store.data["hand:v1:a"] = entry.tombstone(b"12345678")  # and the push is lost
-    cache._gate.until = scene.hand.clock.now
+    cache._parts.shared.gate.until = scene.hand.clock.now
     scene.hand.clock.now += 2
     second = asyncio.create_task(cache.get_or_load("a", source.load))
     await until(lambda: source.calls == 2 or cache.stats().coalesced["process"])
@@ -245,11 +248,11 @@ async def a_push_is_lost_while_the_listener_reconnects(scene: Scene) -> None:
     await heard(reader)
     await writer.set("a", "old")
     await in_l1(reader)
-    data = writer._serializer.dump("new", 60)[0]
+    data = writer._parts.serializer.seal("new", writer._parts.serializer.encode("new", "a"), 60)[0]
     gaps = reader.stats().gaps
     with scene.server.client.pipeline(transaction=True) as together:  # nobody hears of the write
         for client in scene.server.client.client_list():
-            if client["name"] == f"cachestack:{scene.namespace}" and client["flags"].startswith("t"):
+            if client["name"] == f"cachestack:{scene.namespace}" and "t" in client["flags"]:
                 together.client_kill_filter(_id=client["id"])
         together.set(scene.key(), data, px=60_000)
         together.execute()
@@ -282,7 +285,7 @@ async def another_server_answers_at_the_same_address(scene: Scene) -> None:
     for passage in list(proxy.passages):
         if not passage.tracking:  # the listener's connection to the old server lives on
             passage.cut()
-    await until(lambda: reader._shared.link is not None and reader._shared.link._epoch == 2)
+    await until(lambda: reader._parts.shared.link is not None and reader._parts.shared.link._epoch == 2)
     await heard(reader)
     await writer.set("a", "old")
     await in_l1(reader)
@@ -347,7 +350,7 @@ async def a_failover_undoes_an_invalidation(scene: Scene) -> None:
     writer, reader = await scene.cache(old.url), await scene.cache(new.url)
     assert await reader.set("a", "old")  # what the replica has, and the tombstone never reached it
     assert await writer.invalidate("a")
-    link = writer._shared.link
+    link = writer._parts.shared.link
     assert link is not None
     link._topology._address = Address("127.0.0.1", new.port)  # type: ignore[attr-defined]
     old.kill()
@@ -374,7 +377,7 @@ def leases_never_expire(patch: pytest.MonkeyPatch) -> None:
 
 
 def doubtful_leases_are_kept(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Flights, "_release_later", lambda *_: None)
+    patch.setattr(Loads, "_release_later", lambda *_: None)
 
 
 def invalidation_deletes(patch: pytest.MonkeyPatch) -> None:
@@ -386,22 +389,22 @@ def invalidation_deletes(patch: pytest.MonkeyPatch) -> None:
 
 
 def fences_do_not_fall(patch: pytest.MonkeyPatch) -> None:
-    def commit(self: Local, key: str, _fence: object, stored: Any, now: float, remaining: float) -> bool:
+    def commit(self: Local, key: str, _fence: object, *stored: Any) -> bool:
         self._fences.pop(key, None)
-        return original(self, key, self.begin(key), stored, now, remaining)
+        return original(self, key, self.begin(key), *stored)
 
     original = Local.commit
     patch.setattr(Local, "commit", commit)
 
 
 def own_writes_forget_only_before(patch: pytest.MonkeyPatch) -> None:
-    def forget(self: AsyncCache, key: str) -> None:
+    def forget(self: Invalidation, key: str) -> None:
         if len(seen) % 2 == 0:
             original(self, key)
         seen.append(key)
 
-    original, seen = AsyncCache._forget, ["set", "set"]
-    patch.setattr(AsyncCache, "_forget", forget)
+    original, seen = Invalidation.forget, ["set", "set"]
+    patch.setattr(Invalidation, "forget", forget)
 
 
 def flights_are_not_detached(patch: pytest.MonkeyPatch) -> None:
@@ -413,13 +416,11 @@ def any_flight_may_be_joined(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_new_connection_flushes_nothing(patch: pytest.MonkeyPatch) -> None:
-    def init(self: Listener, *args: Any, **kwargs: Any) -> None:
-        original(self, *args, **kwargs)
-        told = self._invalidated
-        self._invalidated = lambda keys: told(keys) if keys is not None else None
+    def report_to(self: Listener, told: Callable[[list[str] | None], None], heard: Any) -> None:
+        original(self, lambda keys: told(keys) if keys is not None else None, heard)
 
-    original = Listener.__init__
-    patch.setattr(Listener, "__init__", init)
+    original = Listener.report_to
+    patch.setattr(Listener, "report_to", report_to)
 
 
 def the_gate_stays_open(patch: pytest.MonkeyPatch) -> None:

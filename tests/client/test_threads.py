@@ -137,7 +137,7 @@ def test_closing_does_not_wait_for_a_loader_that_hangs(namespace: str) -> None:
     cache.start()
     with ThreadPoolExecutor(1) as pool:
         call = pool.submit(cache.get_or_load, "a", lambda _: go.wait(PATIENCE))
-        wait_for(lambda: cache._runtime is not None and cache._runtime.cache._flights._running)
+        wait_for(lambda: cache._runtime is not None and cache._runtime.cache._parts.flights._running)
         began = time.monotonic()
         cache.close()
         assert time.monotonic() - began < PATIENCE / 2

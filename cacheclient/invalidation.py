@@ -1,0 +1,234 @@
+"""Making every tier of the fleet forget: a key (by a new value, too), a tag, a pattern, everything.
+
+Each has the same shape. What this process holds goes first; then Redis is told, and through it every other process;
+then what this process holds goes once more, because a read that began before Redis was told may have filled L1
+meanwhile. If Redis cannot be told, the journal owes it, and until that is paid this process does not read from Redis
+what it owes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from cacheclient import entry, events
+from cacheclient.clock import Clock
+from cacheclient.errors import UnavailableError
+from cacheclient.events import Event, EventType, Priority
+from cacheclient.flights import Flights
+from cacheclient.journal import Debt, Journal
+from cacheclient.keys import Glob, KeySpace, escape
+from cacheclient.loads import Terms
+from cacheclient.local import Local
+from cacheclient.options import CacheOptions
+from cacheclient.remote import Store
+from cacheclient.serializer import Serializer
+from cacheclient.stats import Stats
+from cacheclient.tags import NAMESPACE, Tags
+
+Progress = Callable[[int], None]
+
+
+class Invalidation:
+    """The invalidations of one cache, by this process and by others.
+
+    Attributes:
+        journal: what Redis must be told, or told again.
+    """
+
+    def __init__(
+        self,
+        space: KeySpace,
+        store: Store,
+        local: Local,
+        serializer: Serializer,
+        flights: Flights,
+        tags: Tags,
+        options: CacheOptions,
+        *,
+        stats: Stats,
+        clock: Clock,
+    ) -> None:
+        self._space = space
+        self._store = store
+        self._local = local
+        self._serializer = serializer
+        self._flights = flights
+        self._tags = tags
+        # Tombstones outlive every load that may have begun before them, markers every entry of the default ttl.
+        self._grave = 2 * options.lock.lease
+        self._marker_life = 2 * options.l2.ttl
+        self._window = options.failsafe.window
+        self._stats = stats
+        self._clock = clock
+        self._id = entry.new_write_id().hex()
+        self._pod = os.uname().nodename
+        self.journal = Journal(self._pay, options.sync.journal, clock)
+
+    async def key(self, key: str, *, durable: bool) -> bool:
+        """Forget one key; return whether Redis (with ``durable``: a replica) acknowledged it."""
+        try:
+            with self._owing(Debt("key", key), lambda: self.forget(key)):
+                self._announce(EventType.INVALIDATE, escape(self._space.full(key)))
+                return await self._bury(key, durable=durable) or not durable
+        except UnavailableError:
+            return False
+
+    async def tag(self, name: str) -> bool:
+        """Forget every entry that carries a tag; return whether Redis acknowledged it."""
+        debt = Debt("tag", name)
+        try:
+            with self._owing(debt, lambda: self._forget_tag(name)):
+                await self._pay(debt)
+        except UnavailableError:
+            return False
+        return True
+
+    async def pattern(self, glob: Glob, progress: Progress | None) -> int | None:
+        """Forget every key that matches; return how many Redis had, or None if it did not take all of it."""
+        debt = Debt("pattern", glob.pattern)
+        try:
+            with self._owing(debt, lambda: self._forget_matching(glob)):
+                buried = await self._bury_matching(glob.pattern, progress)
+        except UnavailableError:
+            return None
+        self._announce(EventType.INVALIDATE, self._space.prefix + glob.pattern, Priority.HIGH)
+        return buried
+
+    async def put(self, key: str, value: Any, terms: Terms) -> bool:
+        """Store ``value`` in place of what is there; return whether Redis acknowledged it.
+
+        If not, a tombstone is owed: nobody knows whether it is stored.
+
+        Raises:
+            CodecError: if the value cannot be encoded; then nothing has changed.
+        """
+        full, debt = self._space.full(key), Debt("key", key)
+        payload = self._serializer.encode(value, full)
+        self.forget(key)
+        try:
+            held = terms.ttl + self._window
+            tagged = await self._tags.take(terms.tags, held)
+            data, stored = self._serializer.seal(value, payload, terms.ttl, tags=tagged)
+            await self._store.put(full, data, held)
+        except UnavailableError:
+            self.journal.owe(debt)
+            return False
+        except BaseException:  # a cancelled caller cannot tell either whether Redis has it
+            self.journal.owe(debt)
+            raise
+        finally:
+            self.forget(key)
+        self.journal.note_set(key, stored.envelope.write_id)
+        self._announce(EventType.UPDATE, escape(full))
+        if not self._store.echoes:
+            fence, guards = self._local.begin(key), self._tags.guards(tagged)
+            self._local.commit(key, fence, stored, self._clock(), terms.ttl, guards or ())
+        return True
+
+    def forget(self, key: str) -> None:
+        """Drop a key from this process: its L1 entry, fills in flight, and the flight that nobody may join any more."""
+        self._local.drop(key)
+        self._flights.detach(key)
+
+    def told(self, keys: list[str] | None) -> None:
+        """Take a push of the listener: these Redis keys changed; None means that any may have."""
+        if keys is None:
+            self._local.flush()
+            self._tags.forget()
+            self._flights.pushed_all()
+            return
+        for full in keys:
+            if (key := self._space.short(full)) is not None:
+                self._stats.invalidations["key/remote"] += 1
+                self._local.drop(key)
+                self._flights.pushed(key)
+            elif full.startswith(self._space.tag_prefix):
+                self._tag_changed(full.removeprefix(self._space.tag_prefix))
+
+    def heard(self, event: Event) -> None:
+        """Take an event of the channels: drop from L1 what an invalidation or an update of somebody else names."""
+        if event.id == self._id or event.event_type is EventType.PREWARM:
+            return
+        try:
+            glob = Glob(event.key_pattern)
+        except ValueError:
+            self._stats.errors["l1/serialization"] += 1
+            return
+        if glob.literal is not None:
+            if (key := self._space.short(glob.literal)) is None:
+                return
+            self._local.drop(key)
+            self._flights.pushed(key)
+        else:
+            prefix = self._space.prefix
+            self._local.drop_matching(lambda key: glob.matches(prefix + key))
+            self._flights.pushed_all()
+        self._stats.invalidations["event/remote"] += 1
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _owing(self, debt: Debt, forget: Callable[[], None]) -> Iterator[None]:
+        """Around telling Redis: forget before and after, remember it, and owe it if Redis does not answer."""
+        self._stats.invalidations[f"{debt.kind}/local"] += 1
+        self.journal.note(debt)
+        forget()
+        try:
+            yield
+        except BaseException:  # Redis did not answer; or the caller was cancelled, and cannot tell whether Redis has it
+            self.journal.owe(debt)
+            raise
+        finally:
+            forget()
+
+    async def _pay(self, debt: Debt) -> None:
+        if debt.kind == "key":
+            await self._bury(debt.name, durable=False)
+        elif debt.kind == "set":
+            write_id = self.journal.write_id(debt.name)
+            if write_id is not None:
+                full = self._space.full(debt.name)
+                await self._store.repair(full, write_id, entry.new_write_id(), self._grave)
+        elif debt.kind == "tag":
+            await self._store.remark(self._space.marker(debt.name), entry.new_write_id(), self._marker_life)
+        else:
+            await self._bury_matching(debt.name, None)
+
+    async def _bury_matching(self, pattern: str, progress: Progress | None) -> int:
+        buried = 0
+        async for count in self._store.bury_matching(self._space.prefix + pattern, entry.new_write_id(), self._grave):
+            buried += count
+            if progress is not None:
+                progress(buried)
+        return buried
+
+    async def _bury(self, key: str, *, durable: bool) -> bool:
+        return await self._store.bury(self._space.full(key), entry.new_write_id(), self._grave, durable=durable)
+
+    def _tag_changed(self, name: str) -> None:
+        self._stats.invalidations["tag/remote"] += 1
+        self._tags.changed(name)
+        if name == NAMESPACE:
+            self._local.flush()
+        self._flights.pushed_all()
+
+    def _forget_tag(self, name: str) -> None:
+        self._tags.changed(name)
+        if name == NAMESPACE:
+            self._local.flush()
+        self._flights.detach_all()
+
+    def _forget_matching(self, glob: Glob) -> None:
+        self._local.drop_matching(glob.matches)
+        self._flights.detach_all(glob.matches)
+
+    def _announce(self, kind: EventType, pattern: str, priority: Priority = Priority.NORMAL) -> None:
+        event = Event(
+            event_type=kind, key_pattern=pattern, timestamp=time.time(), source_pod=self._pod, priority=priority,
+            id=self._id, version=self._space.version,
+        )  # fmt: skip
+        self._store.publish(events.channel_of(event), events.encode(event))

@@ -1,0 +1,362 @@
+"""One load: the lease, the loader under its time limit, and the compare-and-set that stores its value.
+
+A missing value is loaded under a lease, one per key in the fleet; the others wait for its end. A value that is there
+but old is replaced under a claim, while everybody still reads it. Either way the fill compares the write id that stood
+there before the load, so that an invalidation in between is never overwritten.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any, Final
+
+from cacheclient import entry
+from cacheclient.clock import Clock, Gate
+from cacheclient.contract import ErrorType, Tier
+from cacheclient.entry import Tagged
+from cacheclient.errors import LoadTimeoutError, UnavailableError
+from cacheclient.keys import KeySpace
+from cacheclient.local import Fence, Local
+from cacheclient.missing import MISSING
+from cacheclient.options import CacheOptions
+from cacheclient.remote import Store
+from cacheclient.serializer import Serializer, Stored
+from cacheclient.stats import Stats
+from cacheclient.tags import Tags
+
+Loader = Callable[[str], Awaitable[Any]]
+
+# Seconds between looks at somebody else's lease: rarely while pushes tell of its end, quickly while none can arrive.
+_POLL_TOLD: Final = 0.25
+_POLL_UNTOLD: Final = (0.005, 0.05)
+# Why a value past its time was served; also the labels of cache_stale_served_total.
+LOAD_FAILED: Final = "load_failed"
+RELOADING: Final = "reloading"
+_RELEASE_RETRY: Final = 0.1  # seconds between attempts to give back a lease that may be ours
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What a caller wants of a load; times in seconds.
+
+    Attributes:
+        ttl: how long the value lives.
+        negative_ttl: how long "the source has nothing" (the loader returned MISSING) is remembered; None: not at all.
+        tags: names under which the value can be invalidated.
+    """
+
+    ttl: float
+    negative_ttl: float | None = None
+    tags: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Landed:
+    """How a flight ended: the value, the tier it came from, what is stored of it (None if nothing is).
+
+    ``stale`` says why the value is past its time; it is empty if it is not.
+    """
+
+    value: Any
+    tier: Tier
+    stored: Stored | None
+    stale: str = ""
+
+
+def due_early(remaining: float, load_time: float, beta: float) -> bool:
+    """Return whether this reader should reload a value that has ``remaining`` seconds left.
+
+    XFetch: the likelier, the closer the end and the longer a load takes, so that in the fleet about one reader does it
+    just in time (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
+    """
+    return load_time > 0 and remaining <= -load_time * beta * math.log(1 - random.random())  # noqa: S311
+
+
+class Flight:
+    """What a load in flight shows to those who may join it."""
+
+    __slots__ = ("pushed", "read_at", "suspect", "task")
+
+    def __init__(self, now: float) -> None:
+        self.task: asyncio.Task[Landed]
+        self.read_at = now  # when the read whose outcome callers get began, on the cache's clock
+        self.suspect = False  # a push named the key after that
+        self.pushed = asyncio.Event()
+
+    def mark_read(self, now: float) -> None:
+        """Take note that what callers will get is read from now on."""
+        self.read_at = now
+        self.suspect = False
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What a flight is to do.
+
+    Without ``leased`` Redis is neither asked nor told; ``seen`` is a value to replace, and to serve if that fails;
+    ``reject`` the write id of a value that cannot be used.
+    """
+
+    key: str
+    load: Loader
+    terms: Terms
+    leased: bool = True
+    seen: Stored | None = None
+    reject: bytes = b""
+
+
+class Loads:
+    """Carries out the loads of one cache."""
+
+    def __init__(
+        self,
+        space: KeySpace,
+        store: Store,
+        local: Local,
+        serializer: Serializer,
+        tags: Tags,
+        options: CacheOptions,
+        *,
+        stats: Stats,
+        gate: Gate,
+        clock: Clock,
+    ) -> None:
+        self._space = space
+        self._store = store
+        self._local = local
+        self._serializer = serializer
+        self._tags = tags
+        self._lock = options.lock
+        self._failsafe = options.failsafe
+        self._stats = stats
+        self._gate = gate
+        self._clock = clock
+        self._bulkhead = asyncio.Semaphore(options.lock.max_unleased)
+        self._releases: set[asyncio.Task[None]] = set()
+        self._closed = False
+
+    async def run(self, flight: Flight, job: Job) -> Landed:
+        """Do ``job`` and return how it ended; errors of the loader pass through."""
+        if not job.leased:
+            return await self._load_unleased(flight, job)
+        if job.seen is not None:
+            return await self._replace(job, job.seen)
+        return await self._ask(flight, job)
+
+    async def close(self) -> None:
+        """Stop giving leases back; they expire by themselves."""
+        self._closed = True
+        for task in self._releases:
+            task.cancel()
+        await asyncio.gather(*self._releases, return_exceptions=True)
+
+    async def _ask(self, flight: Flight, job: Job) -> Landed:
+        """Ask for the lease until there is a value or the lease is ours; past the time limit load without one."""
+        full = self._space.full(job.key)
+        give_up = self._clock() + self._lock.wait
+        pause = _POLL_UNTOLD[0]
+        while True:
+            flight.pushed.clear()
+            flight.mark_read(self._clock())
+            token = entry.new_write_id()
+            try:
+                leased = await self._store.lease(full, token, self._lock.lease, self._serializer.readable, job.reject)
+                stored = self._serializer.load(leased.value, full)
+                usable = stored is not None and await self._usable(stored)
+            except UnavailableError as error:
+                if error.in_doubt:  # it may be granted yet, and nobody would know
+                    self._release_later(full, token)
+                return await self._load_unleased(flight, job)
+            if leased.granted:
+                self._stats.leases["granted"] += 1
+                return await self._load_leased(flight, job, token)
+            if stored is not None and usable:
+                self._stats.leases["value"] += 1
+                return Landed(stored.value, Tier.L2, stored)
+            if leased.value is not None:
+                # A value that is past its time, has lost a tag or does not decode: the next request overrides it.
+                job = replace(job, reject=leased.value[1 : 1 + entry.ID_BYTES])
+                continue
+            self._stats.leases["wait"] += 1
+            if self._clock() >= give_up:
+                return await self._load_unleased(flight, job)
+            pause = await self._wait(flight, pause)
+
+    async def _usable(self, stored: Stored) -> bool:
+        return self._serializer.remaining(stored) > 0 and await self._tags.stand(stored.envelope.tags)
+
+    async def _replace(self, job: Job, seen: Stored) -> Landed:
+        """Load anew what is there but old. One process of the fleet does; if that fails, the old value serves.
+
+        So the flight does not count as read again when the loader starts: who joins may get the old value.
+        """
+        stale = self._serializer.remaining(seen) <= 0
+        claim, token = self._space.claim(job.key), entry.new_write_id()
+        try:
+            claimed = await self._store.claim(claim, token, self._lock.lease)
+        except UnavailableError as error:
+            claimed = False
+            if error.in_doubt:
+                self._release_later(claim, token)
+        if not claimed:
+            return Landed(seen.value, Tier.L2, seen, RELOADING if stale else "")
+        throttled = False
+        try:
+            return await self._reload(job, seen)
+        except Exception:
+            # The claim stays while the value is fresh, so that not every reader tries the failing loader again.
+            throttled = self._serializer.remaining(seen) > 0
+            if throttled:
+                return Landed(seen.value, Tier.L2, seen)
+            if not await self._keep(job, seen):
+                raise
+            return Landed(seen.value, Tier.L2, seen, LOAD_FAILED)
+        finally:
+            if not throttled and not await asyncio.shield(self._release(claim, token)):
+                self._release_later(claim, token)
+
+    async def _reload(self, job: Job, seen: Stored) -> Landed:
+        """Load, and store the value if nothing happened to ``seen``."""
+        fence = self._local.begin(job.key)
+        try:
+            tagged = await self._tags_of(job)
+            value, seconds = await self._call(job)
+            stored = None
+            if value is MISSING and job.terms.negative_ttl is None:
+                await self._erase(job, seen)
+            elif tagged is not None:
+                stored = await self._store_loaded(job, seen.envelope.write_id, value, seconds, tagged, fence)
+        finally:
+            self._local.abandon(job.key, fence)
+        return Landed(value, Tier.L3, stored)
+
+    async def _erase(self, job: Job, seen: Stored) -> None:
+        """Bury a value of which the source has nothing any more."""
+        marker, seconds = entry.tombstone(entry.new_write_id()), 2 * self._lock.lease
+        with contextlib.suppress(UnavailableError):
+            await self._store.fill(self._space.full(job.key), seen.envelope.write_id, marker, seconds)
+
+    async def _keep(self, job: Job, seen: Stored) -> bool:
+        """Let the fleet serve a stale value for a while without trying the loader again.
+
+        Returns:
+            Whether it may be served: not without a fail-safe window, nor if it was invalidated or replaced, or its
+            window ended, during the load. If Redis does not answer, it may: it was valid when this reader found it.
+        """
+        if not self._failsafe.window:
+            return False
+        data, _ = self._serializer.keep(seen, self._failsafe.throttle)
+        try:
+            if not await self._tags.stand(seen.envelope.tags):
+                return False
+            return await self._store.fill(self._space.full(job.key), seen.envelope.write_id, data, None)
+        except UnavailableError:
+            return True
+
+    async def _wait(self, flight: Flight, pause: float) -> float:
+        """Wait for the push of the foreign load, or a while; return the next pause."""
+        seconds = _POLL_TOLD if self._clock() < self._gate.until else pause
+        try:
+            async with asyncio.timeout(seconds * random.uniform(0.75, 1.25)):  # noqa: S311  spreads load only
+                await flight.pushed.wait()
+        except TimeoutError:
+            return min(2 * pause, _POLL_UNTOLD[1])
+        return pause
+
+    async def _load_leased(self, flight: Flight, job: Job, token: bytes) -> Landed:
+        """Load, and store the value if the lease still stands; if nothing is stored, give the lease back."""
+        full, stored = self._space.full(job.key), None
+        fence = self._local.begin(job.key)
+        try:
+            tagged = await self._tags_of(job)
+            flight.mark_read(self._clock())
+            value, seconds = await self._call(job)
+            if tagged is not None:
+                stored = await self._store_loaded(job, token, value, seconds, tagged, fence)
+        finally:
+            self._local.abandon(job.key, fence)
+            if stored is None and not await asyncio.shield(self._release(full, token)):
+                self._release_later(full, token)
+        return Landed(value, Tier.L3, stored)
+
+    async def _tags_of(self, job: Job) -> Tagged | None:
+        """Return the tokens to store with the value, read before it is loaded; None if Redis does not tell."""
+        try:
+            life = max(job.terms.ttl, job.terms.negative_ttl or 0) + self._failsafe.window
+            return await self._tags.take(job.terms.tags, life)
+        except UnavailableError:
+            return None
+
+    async def _store_loaded(
+        self, job: Job, expected: bytes, value: Any, seconds: float, tagged: Tagged, fence: Fence
+    ) -> Stored | None:
+        """Store what was loaded if the write id ``expected`` still stands; return it, or None if it was not stored."""
+        full, life = self._space.full(job.key), job.terms.negative_ttl if value is MISSING else job.terms.ttl
+        if life is None:
+            return None
+        payload = self._serializer.encode(value, full)
+        data, stored = self._serializer.seal(value, payload, life, load_time=seconds, tags=tagged)
+        try:
+            if not await self._store.fill(full, expected, data, life + self._failsafe.window):
+                return None
+        except UnavailableError:
+            return None
+        if not self._store.echoes:
+            self._local.commit(job.key, fence, stored, self._clock(), life, self._tags.guards(tagged) or ())
+        return stored
+
+    async def _load_unleased(self, flight: Flight, job: Job) -> Landed:
+        """Load without a lease and store nothing: nobody would know if the value became old."""
+        async with self._bulkhead:
+            flight.mark_read(self._clock())
+            value, _ = await self._call(job)
+        return Landed(value, Tier.L3, None)
+
+    async def _release(self, full: str, token: bytes) -> bool:
+        """Give the lease back if it is ours; return whether Redis answered."""
+        try:
+            await self._store.release(full, token)
+        except UnavailableError:
+            return False
+        return True
+
+    def _release_later(self, full: str, token: bytes) -> None:
+        """Give back a lease that may be ours until Redis answers: for its whole life the others would wait for us."""
+        if self._closed:
+            return
+
+        async def persist() -> None:
+            for _ in range(math.ceil(self._lock.lease / _RELEASE_RETRY)):
+                if await self._release(full, token):
+                    return
+                await asyncio.sleep(_RELEASE_RETRY)
+
+        task = asyncio.create_task(persist(), name=f"cacheclient-release {full}")
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+    async def _call(self, job: Job) -> tuple[Any, float]:
+        """Run the loader under its hard time limit; return its value and the seconds it took."""
+        began = perf_counter()
+        limit = asyncio.timeout(self._lock.load_timeout)
+        try:
+            async with limit:
+                value = await job.load(job.key)
+        except BaseException as error:
+            self._stats.l3.misses += 1
+            self._stats.errors[f"{Tier.L3}/{ErrorType.LOADER}"] += 1
+            if isinstance(error, TimeoutError) and limit.expired():
+                raise LoadTimeoutError(
+                    f"the loader of {job.key!r} took more than {self._lock.load_timeout:g} s"
+                ) from error
+            raise
+        seconds = perf_counter() - began
+        self._stats.l3.hits += 1
+        self._stats.l3.lookup.observe(seconds)
+        return value, seconds

@@ -168,10 +168,11 @@ class Hand:
     def __init__(self) -> None:
         self.clock = HandClock()
         self.store = HandStore()
+        self.server_clock = ServerClock(self.clock)  # one server: caches opened at different times agree on its time
         self.caches: list[AsyncCache] = []
 
     def _connect(self, *_: object) -> Shared:
-        return Shared(self.store, Gate(self.clock.now + 1e6), ServerClock(self.clock), LocalLocks(self.clock))
+        return Shared(self.store, Gate(self.clock.now + 1e6), self.server_clock, LocalLocks(self.clock))
 
     async def cache(self, **kwargs: Any) -> AsyncCache:
         options = CacheOptions(l1=L1Options(jitter=0), lock=LockOptions(load_timeout=60, lease=60, wait=60))

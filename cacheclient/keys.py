@@ -18,6 +18,7 @@ MAX_ID_BYTES: Final = 512
 _MAX_PATTERN: Final = 2048  # the longest key with a namespace, every character escaped
 _BACKSLASH: Final = ord("\\")
 _LAST_ASCII: Final = 127
+_STAR: Final = b".*"  # nothing else in the regular expression of a glob reads so: literal stars are escaped
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +90,11 @@ class Glob:
         parts = list(_glob_parts(self.pattern.encode("utf-8", "replace")))
         if all(literal for _, literal in parts):
             object.__setattr__(self, "literal", b"".join(text for text, _ in parts).decode())
-        regex = b"".join(re.escape(text) if literal else text for text, literal in parts)
+        head, *tail = b"".join(re.escape(text) if literal else text for text, literal in parts).split(_STAR)
+        # All but the last star may stop at the first place where what follows fits, and never need to go back on it:
+        # without the atomic groups, a pattern of many stars would take time without end.
+        middle = b"".join(b"(?>.*?%s)" % piece for piece in tail[:-1])
+        regex = b"".join((head, middle, *(_STAR + last for last in tail[-1:])))
         object.__setattr__(self, "_regex", re.compile(regex, re.DOTALL))
 
     def matches(self, key: str) -> bool:
@@ -109,7 +114,7 @@ def _glob_parts(pattern: bytes) -> Iterator[tuple[bytes, bool]]:
         char = pattern[at : at + 1]
         at += 1
         if char == b"*":
-            yield b".*", False
+            yield _STAR, False
         elif char == b"?":
             yield b".", False
         elif char == b"\\":

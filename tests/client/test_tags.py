@@ -70,7 +70,7 @@ async def test_a_tag_reaches_the_l1_of_another_process(opened: Open, shared_serv
     await in_l1(reader, "other")
     await writer.invalidate_tag("t")
     await until(lambda: reader.peek("tagged") is ABSENT, reader.options.sync.max_staleness)
-    assert reader.peek("other") == 2
+    await until(lambda: reader.peek("other") == 2)  # the gate may be closed for a moment on a busy machine
     assert await reader.get("tagged", MISSING) is MISSING
 
 
@@ -131,7 +131,7 @@ async def test_writes_under_a_known_tag_do_not_disturb_it(opened: Open, own_serv
     await until(lambda: reader.stats().invalidations["key/remote"] >= 20)
     assert reader.stats().invalidations["tag/remote"] == pushes
     assert own_server.commands("pexpire") == 0
-    assert reader.peek("a") == 1
+    await until(lambda: reader.peek("a") == 1)
 
 
 async def test_tokens_are_remembered_although_reads_overlap_without_end(hand: Hand) -> None:

@@ -194,7 +194,8 @@ class Invalidation:
                 full = self._space.full(debt.name)
                 await self._store.repair(full, write_id, entry.new_write_id(), self._grave)
         elif debt.kind == "tag":
-            await self._store.remark(self._space.marker(debt.name), entry.new_write_id(), self._marker_life)
+            life = None if debt.name == NAMESPACE else self._marker_life
+            await self._store.remark(self._space.marker(debt.name), entry.new_write_id(), life)
         else:
             await self._bury_matching(debt.name, None)
 

@@ -123,7 +123,8 @@ class Tags:
         return await outcome(task)
 
     async def _mark(self, name: str, life: float) -> Mark:
-        return await self._learn(name, self._store.mark(self._space.marker(name), entry.new_write_id(), life))
+        least = None if name == NAMESPACE else life
+        return await self._learn(name, self._store.mark(self._space.marker(name), entry.new_write_id(), least))
 
     async def _read(self, name: str) -> tuple[bytes, float]:
         # No marker is a token that no entry has; and a read does not tell how long a marker lives.

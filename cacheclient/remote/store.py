@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
@@ -55,11 +56,14 @@ class Store(Protocol):
     async def claim(self, key: str, token: bytes, seconds: float) -> bool:
         """Take ``key`` for ``seconds`` if nobody has; return whether it was taken. ``release`` gives it back."""
 
-    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
-        """Return the token in the marker ``key`` and its life, ``seconds`` at least; without one, store ``token``."""
+    async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:
+        """Return the token in the marker ``key`` and its life, ``seconds`` at least; without one, store ``token``.
 
-    async def remark(self, key: str, token: bytes, seconds: float) -> None:
-        """Replace the token in the marker ``key``."""
+        Without ``seconds`` it lives for ever.
+        """
+
+    async def remark(self, key: str, token: bytes, seconds: float | None) -> None:
+        """Replace the token in the marker ``key``, for ever without ``seconds``."""
 
     async def release(self, key: str, token: bytes) -> None:
         """Give the lease or claim ``token`` back."""
@@ -117,14 +121,15 @@ class RedisStore:
         reply = await self._write(lambda to: to.writes.call("SET", key, entry.lease(token), "NX", "PX", _ms(seconds)))
         return reply is not None
 
-    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
+    async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:
         """Read or create a marker (mark.lua)."""
-        marker, left_ms = await self.script("mark", (key,), token, _ms(seconds))
-        return marker, left_ms / 1000
+        marker, left_ms = await self.script("mark", (key,), token, 0 if seconds is None else _ms(seconds))
+        return marker, math.inf if left_ms < 0 else left_ms / 1000
 
-    async def remark(self, key: str, token: bytes, seconds: float) -> None:
+    async def remark(self, key: str, token: bytes, seconds: float | None) -> None:
         """Replace a marker's token."""
-        await self._write(lambda to: to.writes.call("SET", key, token, "PX", _ms(seconds)))
+        life = () if seconds is None else ("PX", _ms(seconds))
+        await self._write(lambda to: to.writes.call("SET", key, token, *life))
 
     async def release(self, key: str, token: bytes) -> None:
         """Give the lease back (release.lua)."""
@@ -232,11 +237,11 @@ class NoStore:
         """Return True: there is nobody else."""
         return True
 
-    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
+    async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:  # noqa: ARG002
         """Return the marker's token, or make ``token`` it."""
-        return self._markers.setdefault(key, token), seconds
+        return self._markers.setdefault(key, token), math.inf
 
-    async def remark(self, key: str, token: bytes, seconds: float) -> None:  # noqa: ARG002
+    async def remark(self, key: str, token: bytes, seconds: float | None) -> None:  # noqa: ARG002
         """Replace a marker's token."""
         self._markers[key] = token
 

@@ -127,11 +127,11 @@ class HandStore:
         )
         return claimed
 
-    async def mark(self, key: str, token: bytes, seconds: float) -> tuple[bytes, float]:
+    async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:
         marker: bytes = await self._call("mark", lambda: self.data.setdefault(key, token))
-        return marker, seconds
+        return marker, float("inf") if seconds is None else seconds
 
-    async def remark(self, key: str, token: bytes, seconds: float) -> None:
+    async def remark(self, key: str, token: bytes, seconds: float | None) -> None:
         del seconds
         await self._call("remark", lambda: self.data.update({key: token}))
 

@@ -119,6 +119,13 @@ async def test_a_marker_outlives_what_carries_its_tag(opened: Open, shared_serve
     assert await cache.get("short") == 2
 
 
+async def test_the_marker_of_a_namespace_is_never_evicted(opened: Open, shared_server: Server, namespace: str) -> None:
+    cache, marker = await opened(shared_server.url, namespace), KeySpace(namespace).marker("")
+    for change in (cache.set("a", 1), cache.clear(), cache.set("a", 2)):
+        await change
+        assert shared_server.client.ttl(marker) == -1, "volatile-lfu evicts only what has an expiry"
+
+
 async def test_writes_under_a_known_tag_do_not_disturb_it(opened: Open, own_server: Server, namespace: str) -> None:
     """Each change of a marker, of its expiry too, is pushed to all and ends L1 entries."""
     writer, reader = await opened(own_server.url, namespace), await opened(own_server.url, namespace)

@@ -40,6 +40,8 @@ class Writer:
     def __init__(self, assignment: Assignment, profiles: AsyncCache, ledger: AsyncCache, mailbox: Mailbox) -> None:
         self._profiles = profiles
         self._ledger_cache = ledger
+        # Where there are replicas they have an invalidation before it counts: a killed master cannot take it along.
+        self._durable = "+sentinel" in assignment.url
         self._mailbox = mailbox
         self._users = lookups(assignment)  # changed as often as they are read: popular rows change most
         self._sampler = ProfileSampler(apify_fingerprint_datapoints.get_fingerprint_network())
@@ -121,7 +123,7 @@ class Writer:
         version = await loop.run_in_executor(
             self._database_thread, self._store.update, user, self._sampler.draw(self._rng)
         )
-        while not await self._profiles.invalidate(str(user)):  # noqa: ASYNC110  it is Redis that is asked
+        while not await self._profiles.invalidate(str(user), durable=self._durable):  # noqa: ASYNC110  Redis is asked
             await asyncio.sleep(RETRY_PAUSE)
         self._updates += 1
         self._promises.acknowledged(user, version, time.monotonic())

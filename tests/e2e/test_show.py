@@ -221,7 +221,7 @@ def test_a_process_that_cannot_work_is_told_with_its_last_words(tmp_path: Path) 
 def environment(tmp_path: Path) -> Iterator[Path]:
     folder = tmp_path / "local"
     local = [sys.executable, "-m", "infra.local", "--dir", str(folder)]
-    subprocess.run([*local, "up", "--down-after", "1"], check=True, capture_output=True)
+    subprocess.run([*local, "up", "--down-after", "2"], check=True, capture_output=True)
     yield folder
     subprocess.run([*local, "down"], check=True, capture_output=True)
 

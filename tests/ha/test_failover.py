@@ -13,6 +13,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cacheclient.contract import Channel
 from infra.local import process
 from infra.local.errors import LocalError
 
@@ -274,13 +275,13 @@ def test_the_app_may_do_what_a_cache_client_does(healthy: Environment) -> None:
         assert app.execute_command("CLIENT", "TRACKING", "ON", "BCAST", "PREFIX", "app:") == "OK"
         assert app.eval("return redis.call('GET', KEYS[1])", 1, "app:1") == "v"
         assert app.evalsha(app.script_load("return 1"), 0) == 1
-        assert app.scan(match="app:*", count=1000)[1]
-        assert app.publish("redis:channel:cache:invalidate", "{}") == 0
+        assert "app:1" in app.scan_iter(match="app:*")
+        assert [app.publish(channel, "{}") for channel in Channel]
         assert app.role()[0] == "master"
         assert app.info("replication")["role"] == "master"
         assert app.wait(0, 1) >= 0
         with app.pubsub() as listener:
-            listener.subscribe("redis:channel:cache:invalidate", "redis:channel:cache:update")
+            listener.subscribe(*Channel)
 
 
 def test_nobody_gets_in_without_a_password(healthy_redis: Environment) -> None:

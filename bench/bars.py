@@ -14,6 +14,7 @@ from bench.mix import mixed
 from bench.push import push
 from bench.reads import many_tasks, many_threads, one_task
 from bench.rounds import Setting
+from bench.scale import pattern, tag
 from bench.stampede import stampede
 
 
@@ -35,5 +36,7 @@ BARS: Final = {
     "P7": Bar("get_or_load by 64 tasks, over the textbook two-tier cache", mixed),
     "P8": Bar("stampede on one cold key from 4 processes, 0.2 s loader", stampede),
     "P10": Bar("from invalidate to gone from another process's L1", push),
+    "P11": Bar("invalidate_pattern among a million keys", pattern),
+    "P12": Bar("invalidate_tag of few and of many entries", tag),
     "P14": Bar("memory of L1 entries of 1 KB, over a dict", memory),
 }

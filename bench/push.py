@@ -22,7 +22,8 @@ from redis.cache import CacheConfig
 from bench.crew import Make, Member, crew
 from bench.figures import OURS, Check, Limit, Outcome, Series
 from bench.rounds import BenchError, Setting, Turn
-from cacheclient import MISSING, AsyncCache
+from cacheclient import AsyncCache
+from cacheclient.missing import ABSENT
 
 PUBSUB: Final = "redis-py, DEL + PUBLISH"
 _CHANNEL: Final = "bench-invalidations"
@@ -77,7 +78,7 @@ async def ours(url: str) -> AsyncIterator[Party]:
             await cache.set(key, "value")
 
     async with AsyncCache.from_url(url, namespace="push") as cache:
-        yield Party(put, lambda key: cache.peek(key) is not MISSING, cache.invalidate)
+        yield Party(put, lambda key: cache.peek(key) is not ABSENT, cache.invalidate)
 
 
 @asynccontextmanager

@@ -41,7 +41,7 @@ class Writer:
         self._profiles = profiles
         self._ledger_cache = ledger
         # Where there are replicas they have an invalidation before it counts: a killed master cannot take it along.
-        self._durable = "+sentinel" in assignment.url
+        self._durable = "+sentinel" in assignment.target.url
         self._mailbox = mailbox
         self._users = lookups(assignment)  # changed as often as they are read: popular rows change most
         self._sampler = ProfileSampler(apify_fingerprint_datapoints.get_fingerprint_network())

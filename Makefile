@@ -8,6 +8,9 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STACK ?= dev
+PIN := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q
+# bash has a variable SECONDS of its own, which the environment hands to make: only one given to make counts.
+FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
 
 $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "cachestack needs Python 3.11 or newer; $$($(PYTHON) --version) was found. Set PYTHON=/path/to/python3.11"; exit 1; }
@@ -36,8 +39,9 @@ setup: $(VENV)/.dev ## install the development tools into .venv
 
 .PHONY: lock
 lock: ## pin every dependency anew (needs uv)
-	uv pip compile --universal --python-version 3.11 --generate-hashes --all-extras --group dev --group bench --no-header --no-annotate --upgrade -q pyproject.toml -o requirements/dev.lock
-	uv pip compile --universal --python-version 3.11 --generate-hashes --extra api --extra cli --group local -c requirements/dev.lock --no-header --no-annotate --upgrade -q pyproject.toml -o requirements/up.lock
+	$(PIN) --all-extras --group dev -o requirements/dev.lock
+	$(PIN) --extra api --extra cli --group local -c requirements/dev.lock -o requirements/up.lock
+	$(PIN) --all-extras --group dev --group bench -c requirements/dev.lock -o requirements/bench.lock
 
 .PHONY: up
 up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_AFTER=seconds
@@ -72,6 +76,8 @@ lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(BIN)/mypy -p examples.fingerprint
+	@$(BIN)/mypy tests/typing/api.py
 	@$(BIN)/lint-imports
 	@$(BIN)/shellcheck infra/files/*.sh .ci/run
 
@@ -93,6 +99,19 @@ test-ha: $(VENV)/.dev ## the failure tests with real time-outs (minutes)
 .PHONY: test-cluster
 test-cluster: $(VENV)/.dev ## the dev stack on the cluster that KUBECONFIG names
 	@$(BIN)/pytest -m cluster tests/e2e $(ARGS)
+
+$(VENV)/.bench: requirements/bench.lock | $(VENV)/.dev
+	@echo "Adding what the benchmarks compare with to $(VENV) ..."
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: bench
+bench: $(VENV)/.bench ## the speed bars side by side with other caches: ARGS="--quick --bars P1,P4"
+	@$(BIN)/python -m bench $(ARGS)
+
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 .PHONY: clean
 clean: ## remove the virtual environment and what was rendered

@@ -19,36 +19,36 @@ redis() {
   REDISCLI_AUTH=$(cat /secrets/app) timeout 2 redis-cli --user app -h "$asked" -p "$PORT" "$@"
 }
 
-# What the pod does: it waits for /work/start, and writes from then on until /work/stop appears.
+# What the pod does: it waits for /scratch/start, and writes from then on until /scratch/stop appears.
 serve() {
   trap 'exit 0' TERM
   while :; do
-    if [ -e /work/start ]; then
-      rm -f /work/stop /work/done /work/acknowledged /work/start
+    if [ -e /scratch/start ]; then
+      rm -f /scratch/stop /scratch/done /scratch/acknowledged /scratch/start
       writer
     fi
     sleep 0.2
   done
 }
 
-# Writes until /work/stop appears; each acknowledged write goes to /work/acknowledged with its time.
+# Writes until /scratch/stop appears; each acknowledged write goes to /scratch/acknowledged with its time.
 writer() {
   master=$(find_master)
   number=0
-  until [ -e /work/stop ]; do
+  until [ -e /scratch/stop ]; do
     number=$((number + 1))
     if [ "$(redis "$master" SET "written:$number" "$number" 2>/dev/null)" = OK ]; then
-      echo "$number $(date +%s.%N)" >>/work/acknowledged
+      echo "$number $(date +%s.%N)" >>/scratch/acknowledged
     else
       master=$(find_master || true)
     fi
   done
-  touch /work/done
+  touch /scratch/done
 }
 
 # Prints the acknowledged writes that HOST does not have.
 lost_at() {
-  cut -d ' ' -f 1 /work/acknowledged >/work/numbers
-  sed 's/^/GET written:/' /work/numbers | redis "$1" --raw >/work/values
-  diff /work/numbers /work/values | grep '^<' || true
+  cut -d ' ' -f 1 /scratch/acknowledged >/scratch/numbers
+  sed 's/^/GET written:/' /scratch/numbers | redis "$1" --raw >/scratch/values
+  diff /scratch/numbers /scratch/values | grep '^<' || true
 }

@@ -146,24 +146,24 @@ def start_client(cluster: Cluster, rendered: render.Rendered) -> None:
 @contextmanager
 def writing(cluster: Cluster) -> Iterator[None]:
     """Have the client write all the time; at the end all that was acknowledged must be there."""
-    cluster.client("touch /work/start")
-    eventually(lambda: cluster.client("ls /work/start || true") == "", "the client starts")
+    cluster.client("touch /scratch/start")
+    eventually(lambda: cluster.client("ls /scratch/start || true") == "", "the client starts")
     eventually(lambda: acknowledged(cluster) > 20, "the client writes")
     try:
         yield
     finally:
         before = acknowledged(cluster)
         eventually(lambda: acknowledged(cluster) > before + 20, "the client writes again")
-        cluster.client("touch /work/stop")
-        eventually(lambda: cluster.client("ls /work/done || true") != "", "the writer stops")
+        cluster.client("touch /scratch/stop")
+        eventually(lambda: cluster.client("ls /scratch/done || true") != "", "the writer stops")
 
 
 def acknowledged(cluster: Cluster) -> int:
-    return int(cluster.client("cat /work/acknowledged 2>/dev/null | wc -l"))
+    return int(cluster.client("cat /scratch/acknowledged 2>/dev/null | wc -l"))
 
 
 def longest_gap(cluster: Cluster) -> float:
-    times = [float(line.split()[1]) for line in cluster.client("cat /work/acknowledged").splitlines()]
+    times = [float(line.split()[1]) for line in cluster.client("cat /scratch/acknowledged").splitlines()]
     return max(later - earlier for earlier, later in pairwise(times))
 
 

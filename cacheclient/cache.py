@@ -23,8 +23,8 @@ from cacheclient.codec import Codec, for_name
 from cacheclient.connect import assemble, environment, target_of
 from cacheclient.errors import ClosedError
 from cacheclient.invalidation import Progress
+from cacheclient.jobs import RELOADING, Job, Loader, Terms, due_early
 from cacheclient.keys import Glob, KeySpace
-from cacheclient.loads import RELOADING, Job, Loader, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import CacheOptions

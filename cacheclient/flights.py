@@ -16,7 +16,8 @@ from collections.abc import Callable
 
 from cacheclient.clock import Clock, Gate
 from cacheclient.errors import ClosedError
-from cacheclient.loads import Flight, Job, Landed, Loads
+from cacheclient.jobs import Flight, Job, Landed
+from cacheclient.loads import Loads
 from cacheclient.sharing import end_quietly, outcome
 from cacheclient.stats import Stats
 

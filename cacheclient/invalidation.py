@@ -19,9 +19,9 @@ from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
 from cacheclient.events import Event, EventType, Priority
 from cacheclient.flights import Flights
+from cacheclient.jobs import Terms
 from cacheclient.journal import Debt, Journal
 from cacheclient.keys import Glob, KeySpace, escape
-from cacheclient.loads import Terms
 from cacheclient.local import Local
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Store

@@ -11,8 +11,7 @@ import asyncio
 import contextlib
 import math
 import random
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
 
@@ -21,6 +20,7 @@ from cacheclient.clock import Clock, Gate
 from cacheclient.contract import ErrorType, Tier
 from cacheclient.entry import Tagged
 from cacheclient.errors import LoadTimeoutError, UnavailableError
+from cacheclient.jobs import LOAD_FAILED, RELOADING, Flight, Job, Landed
 from cacheclient.keys import KeySpace
 from cacheclient.local import Fence, Local
 from cacheclient.missing import MISSING
@@ -30,85 +30,10 @@ from cacheclient.serializer import Serializer, Stored
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags
 
-Loader = Callable[[str], Awaitable[Any]]
-
 # Seconds between looks at somebody else's lease: rarely while pushes tell of its end, quickly while none can arrive.
 _POLL_TOLD: Final = 0.25
 _POLL_UNTOLD: Final = (0.005, 0.05)
-# Why a value past its time was served; also the labels of cache_stale_served_total.
-LOAD_FAILED: Final = "load_failed"
-RELOADING: Final = "reloading"
 _RELEASE_RETRY: Final = 0.1  # seconds between attempts to give back a lease that may be ours
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """What a caller wants of a load; times in seconds.
-
-    Attributes:
-        ttl: how long the value lives.
-        negative_ttl: how long "the source has nothing" (the loader returned MISSING) is remembered; None: not at all.
-        tags: names under which the value can be invalidated.
-    """
-
-    ttl: float
-    negative_ttl: float | None = None
-    tags: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Landed:
-    """How a flight ended: the value, the tier it came from, what is stored of it (None if nothing is).
-
-    ``stale`` says why the value is past its time; it is empty if it is not.
-    """
-
-    value: Any
-    tier: Tier
-    stored: Stored | None
-    stale: str = ""
-
-
-def due_early(remaining: float, load_time: float, beta: float) -> bool:
-    """Return whether this reader should reload a value that has ``remaining`` seconds left.
-
-    XFetch: the likelier, the closer the end and the longer a load takes, so that in the fleet about one reader does it
-    just in time (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
-    """
-    return load_time > 0 and remaining <= -load_time * beta * math.log(1 - random.random())  # noqa: S311
-
-
-class Flight:
-    """What a load in flight shows to those who may join it."""
-
-    __slots__ = ("pushed", "read_at", "suspect", "task")
-
-    def __init__(self, now: float) -> None:
-        self.task: asyncio.Task[Landed]
-        self.read_at = now  # when the read whose outcome callers get began, on the cache's clock
-        self.suspect = False  # a push named the key after that
-        self.pushed = asyncio.Event()
-
-    def mark_read(self, now: float) -> None:
-        """Take note that what callers will get is read from now on."""
-        self.read_at = now
-        self.suspect = False
-
-
-@dataclass(frozen=True, slots=True)
-class Job:
-    """What a flight is to do.
-
-    Without ``leased`` Redis is neither asked nor told; ``seen`` is a value to replace, and to serve if that fails;
-    ``reject`` the write id of a value that cannot be used.
-    """
-
-    key: str
-    load: Loader
-    terms: Terms
-    leased: bool = True
-    seen: Stored | None = None
-    reject: bytes = b""
 
 
 class Loads:

@@ -11,9 +11,9 @@ from cacheclient.clock import Clock
 from cacheclient.contract import Tier
 from cacheclient.entry import Flag
 from cacheclient.errors import UnavailableError
+from cacheclient.jobs import LOAD_FAILED
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
-from cacheclient.loads import LOAD_FAILED
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.remote import Store

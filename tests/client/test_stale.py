@@ -14,7 +14,8 @@ import pytest
 from cacheclient import MISSING, AsyncCache, CacheOptions, ConfigurationError, FailsafeOptions, L1Options, LockOptions
 from cacheclient.contract import Tier
 from cacheclient.flights import Flights
-from cacheclient.loads import Loads, due_early
+from cacheclient.jobs import due_early
+from cacheclient.loads import Loads
 from tests.client.conftest import Hand, HandStore
 from tests.conftest import Server, until
 

@@ -29,6 +29,12 @@ PATIENCE: Final = 10.0  # seconds that a test waits for something that takes mil
 _numbers = count(1)
 
 
+def pytest_configure() -> None:
+    """Let Ctrl-C reach what the tests start: a shell without job control starts background jobs with it ignored."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def free_port() -> int:
     """Return a TCP port of 127.0.0.1 that nobody listens on."""
     with socket.socket() as probe:

@@ -173,18 +173,20 @@ SCRIPT = textwrap.dedent("""
 def test_no_process_outlives_the_conductor(tmp_path: Path, end: signal.Signals) -> None:
     command = [sys.executable, "-c", SCRIPT, str(tmp_path)]
     pipe = subprocess.PIPE
+    pids: list[int] = []
     with subprocess.Popen(command, stdout=pipe, stderr=subprocess.DEVNULL, text=True) as conductor:
-        assert conductor.stdout is not None
-        line = next(line for line in conductor.stdout if line.startswith("pids"))
-        pids = [int(word) for word in line.split()[1:]]
-        assert all(map(_alive, pids))
-        conductor.send_signal(end)
-
-    try:
-        until(lambda: not any(map(_alive, pids)))
-    finally:
-        for pid in filter(_alive, pids):
-            os.kill(pid, signal.SIGKILL)
+        try:
+            assert conductor.stdout is not None
+            line = next(line for line in conductor.stdout if line.startswith("pids"))
+            pids = [int(word) for word in line.split()[1:]]
+            assert all(map(_alive, pids))
+            conductor.send_signal(end)
+            conductor.wait(20)
+            until(lambda: not any(map(_alive, pids)))
+        finally:
+            conductor.kill()
+            for pid in filter(_alive, pids):
+                os.kill(pid, signal.SIGKILL)
 
 
 def _alive(pid: int) -> bool:

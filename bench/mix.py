@@ -98,7 +98,7 @@ async def mixed(setting: Setting) -> Outcome:
         stack.push_async_callback(textbook.close)
         cashews = Cashews()
         local = Memory(size=L1_ENTRIES)
-        cashews.setup(setting.redis_url, client_side=True, local_cache=local, max_connections=TASKS)
+        cashews.setup(setting.redis_url, client_side=True, local_cache=local, max_connections=2 * TASKS)
         stack.push_async_callback(cashews.close)
         await cashews.init()
 

@@ -32,6 +32,7 @@ from cacheclient.stats import Stats
 
 _RETRY: Final = (0.05, 0.15)  # seconds between attempts to find a master, drawn at random so that pods do not march
 _CONFIRMATIONS: Final = 4  # questions to the topology in each term, so that some may go unanswered
+_REASONS: Final = 10  # different reasons told in one outage at most
 _log = logging.getLogger("cacheclient")
 
 
@@ -74,6 +75,7 @@ class Link:
         self._reconsider = asyncio.Event()
         self._ready = asyncio.Event()
         self._down_since: float | None = None
+        self._told: set[str] = set()  # why there was no master, in this outage
         self._last_address: Address | None = None
         self._epoch = 0
 
@@ -201,6 +203,7 @@ class Link:
         elif moved:
             _log.warning("cacheclient: Redis master is now %s", connection.address)
         self._down_since = None
+        self._told.clear()
         self._last_address = connection.address
         for callback in self._opened:
             callback(connection)
@@ -216,7 +219,10 @@ class Link:
         if self._down_since is None:
             self._down_since = self._clock()
             self._stats.circuit_open = True
-            _log.warning("cacheclient: no Redis master: %s", error)
+        reason = str(error)
+        if reason not in self._told and len(self._told) < _REASONS:
+            self._told.add(reason)  # each once: what was the matter first may not be what is the matter
+            _log.warning("cacheclient: no Redis master: %s", reason)
 
     def _drop(self) -> None:
         if self.connection is not None:

@@ -146,7 +146,7 @@ async def test_a_server_that_wants_a_password_says_so(
 ) -> None:
     server = launch("", "--requirepass", "x")
     await opened(server.url, namespace, options=QUICK)
-    assert "NOAUTH" in "\n".join(record.getMessage() for record in caplog.records)
+    await until(lambda: "NOAUTH" in "\n".join(record.getMessage() for record in caplog.records))
     server.kill()
 
 

@@ -56,7 +56,7 @@ class Setting:
 
 
 def rotations(names: Sequence[str], rounds: int) -> Iterator[list[str]]:
-    """Yield the order of each round: each candidate is first equally often, and follows the same one always.
+    """Yield the order of each round: each candidate is first equally often, and none always follows the same other.
 
     A plain rotation keeps neighbours together, so every second pass over the names runs backwards.
     """

@@ -106,8 +106,8 @@ $(VENV)/.bench: requirements/bench.lock | $(VENV)/.dev
 	@touch $@
 
 .PHONY: bench
-bench: $(VENV)/.bench ## the speed bars side by side with other caches: ARGS="--quick --bars P1,P4"
-	@$(BIN)/python -m bench $(ARGS)
+bench: $(VENV)/.bench ## the speed bars side by side with other caches: TRACES=folder ARGS="--quick --bars P1,P4"
+	@$(BIN)/python -m bench $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
 
 .PHONY: fuzz
 fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1

@@ -55,9 +55,8 @@ class AsyncCache:
         """Prepare a cache; nothing is opened before ``start``. See ``from_url`` for the parameters."""
         self.options = options or CacheOptions()
         self.space = KeySpace(namespace, version)
-        self._codec = for_name(codec, type) if isinstance(codec, str) else codec
-        self._clock = clock
-        self._parts = parts = assemble(target, self.space, self._codec, self.options, clock)
+        chosen = for_name(codec, type) if isinstance(codec, str) else codec
+        self._parts = parts = assemble(target, self.space, chosen, self.options, clock)
         self._stats = parts.stats
         self._invalidation = parts.invalidation
         # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.

@@ -42,6 +42,7 @@ lock: ## pin every dependency anew (needs uv)
 	$(PIN) --all-extras --group dev -o requirements/dev.lock
 	$(PIN) --extra api --extra cli --group local -c requirements/dev.lock -o requirements/up.lock
 	$(PIN) --all-extras --group dev --group bench -c requirements/dev.lock -o requirements/bench.lock
+	$(subst pyproject.toml,--group pyproject.toml:checkov,$(PIN)) -o requirements/checkov.lock
 
 .PHONY: up
 up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_AFTER=seconds
@@ -91,6 +92,16 @@ test: $(VENV)/.dev ## all tests that need no cluster, with real Redis
 	@for tool in redis-server promtool; do command -v $$tool >/dev/null || \
 	  echo "$$tool is not installed: some tests are skipped. Debian, Ubuntu: apt-get install redis-server redis-tools prometheus"; done
 	@$(BIN)/pytest -m 'not cluster and not slow' $(ARGS)
+
+$(VENV)/checkov/.done: requirements/checkov.lock | $(VENV)/.dev
+	@echo "Setting up checkov in an environment of its own (once, a minute) ..."
+	@$(PYTHON) -m venv $(VENV)/checkov
+	@$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: policy
+policy: $(VENV)/checkov/.done ## the rendered manifests before our own policies and checkov's
+	@$(BIN)/pytest tests/infra/test_policies.py tests/infra/test_checkov.py $(ARGS)
 
 .PHONY: test-ha
 test-ha: $(VENV)/.dev ## the failure tests with real time-outs (minutes)

@@ -54,9 +54,10 @@ Image = Annotated[
     str,
     Meta(
         pattern=r"^[a-z0-9][a-z0-9._/:-]*:(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?$",
-        description="an image with a fixed tag (not latest), such as redis:7.2.7, better with its @sha256: digest",
+        description="an image with a fixed tag (not latest), such as redis:7.2.16, better with its @sha256: digest",
     ),
 ]
+PullPolicy = Annotated[Literal["Always", "IfNotPresent"], Meta(description="Always or IfNotPresent")]
 Seconds = Annotated[int, Meta(ge=1, le=3600, description="whole seconds, 1 to 3600")]
 Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}s$", description="1s to 999s, such as 15s")]
 RedisCount = Annotated[int, Meta(ge=2, le=9, description="a whole number, 2 to 9")]
@@ -79,13 +80,23 @@ class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A group of keys in the stack file."""
 
 
+# By digest, so that what was tried is what runs: a tag can be moved. The digests are those of the multi-platform lists.
+REDIS_IMAGE: Final = "redis:7.2.16-bookworm@sha256:74566c6910d13ae61e7ce73ebd3127438a1fe805b309b097c323142719ec8a5b"
+EXPORTER_IMAGE: Final = (
+    "oliver006/redis_exporter:v1.90.0@sha256:a129504e65b87c54f79bc92f1afc403475e8ff646a3d7512de469904ceddf986"
+)
+
+
 class Container(Group, frozen=True, kw_only=True):
     """Image and resources of a container. ``memory`` is both request and limit.
 
-    Borrowed memory would make the pod the first that the kernel kills when its node runs short.
+    Borrowed memory would make the pod the first that the kernel kills when its node runs short. ``pull_policy`` is
+    ``Always``, which asks the registry whether this cluster may still have the image and downloads nothing that is
+    there; ``IfNotPresent`` starts pods while the registry is away, and images that were loaded on the nodes.
     """
 
     image: Image
+    pull_policy: PullPolicy = "Always"
     cpu_request: Cpu
     cpu_limit: Cpu
     memory: Size
@@ -94,7 +105,7 @@ class Container(Group, frozen=True, kw_only=True):
 class Redis(Container, frozen=True, kw_only=True):
     """The Redis set. Its data limit, maxmemory, is a share of ``memory`` (``infra.redis_conf.maxmemory_bytes``)."""
 
-    image: Image = "redis:7.2.7-bookworm"
+    image: Image = REDIS_IMAGE
     cpu_request: Cpu = "500m"
     cpu_limit: Cpu = "1"
     memory: Size = "2Gi"
@@ -111,7 +122,7 @@ class Redis(Container, frozen=True, kw_only=True):
 class Sentinel(Container, frozen=True, kw_only=True):
     """The Sentinel set. Its times decide how long a lost master is noticed and replaced."""
 
-    image: Image = "redis:7.2.7-bookworm"
+    image: Image = REDIS_IMAGE
     cpu_request: Cpu = "50m"
     cpu_limit: Cpu = "200m"
     memory: Size = "64Mi"
@@ -126,7 +137,7 @@ class Sentinel(Container, frozen=True, kw_only=True):
 class Exporter(Container, frozen=True, kw_only=True):
     """The redis_exporter sidecar of every Redis and Sentinel pod."""
 
-    image: Image = "oliver006/redis_exporter:v1.80.2"
+    image: Image = EXPORTER_IMAGE
     cpu_request: Cpu = "10m"
     cpu_limit: Cpu = "100m"
     memory: Size = "64Mi"

@@ -76,7 +76,7 @@ def override(values: dict[str, Any], assignment: str) -> None:
     path, separator, text = assignment.partition("=")
     *groups, key = path.split(".")
     if not separator or not all([*groups, key]):
-        raise StackFileError(f"{assignment!r}: path.to.key=value is expected, such as redis.image=redis:7.2.7")
+        raise StackFileError(f"{assignment!r}: path.to.key=value is expected, such as redis.image=redis:7.2.16")
     target = values
     for group in groups:
         target = target.setdefault(group, {})

@@ -131,7 +131,7 @@ def container(name: str, settings: Container, *, command: Sequence[str]) -> Cont
     return {
         "name": name,
         "image": settings.image,
-        "image_pull_policy": "IfNotPresent",
+        "image_pull_policy": settings.pull_policy,
         "command": list(command),
         "resources": resources(settings),
         "security_context": container_security(),

@@ -20,7 +20,7 @@ from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
 from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
-from cacheclient.connect import assemble, environment, target_of
+from cacheclient.connect import Connect, assemble, connect, environment, target_of
 from cacheclient.errors import ClosedError
 from cacheclient.invalidation import Progress
 from cacheclient.jobs import RELOADING, Job, Loader, Terms, due_early
@@ -51,12 +51,16 @@ class AsyncCache:
         codec: str | Codec = "msgpack",
         options: CacheOptions | None = None,
         clock: Clock = boottime,
+        connect: Connect = connect,
     ) -> None:
-        """Prepare a cache; nothing is opened before ``start``. See ``from_url`` for the parameters."""
+        """Prepare a cache; nothing is opened before ``start``. See ``from_url`` for the parameters.
+
+        ``clock`` and ``connect`` are for tests (``cacheclient.testing``): the time, and what brings the shared side.
+        """
         self.options = options or CacheOptions()
         self.space = KeySpace(namespace, version)
         chosen = for_name(codec, type) if isinstance(codec, str) else codec
-        self._parts = parts = assemble(target, self.space, chosen, self.options, clock)
+        self._parts = parts = assemble(target, self.space, chosen, self.options, clock, connect)
         self._stats = parts.stats
         self._invalidation = parts.invalidation
         # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import ssl
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
 from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
+from cacheclient.events import Event
 from cacheclient.flights import Flights
 from cacheclient.invalidation import Invalidation
 from cacheclient.keys import KeySpace
@@ -41,6 +42,29 @@ from cacheclient.stats import Stats
 from cacheclient.tags import Tags
 
 
+class Connects(Protocol):
+    """Keeps the connections to the master: ``remote.Link``."""
+
+    def on_renewal(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the master may have lost what was acknowledged before."""
+
+    async def start(self) -> None:
+        """Connect, and stay connected."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+class Listens(Protocol):
+    """Hears what changes in L2: ``listener.Listener``."""
+
+    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[Event], None]) -> None:
+        """Have ``told`` called with changed Redis keys (None: any may have changed), ``heard`` with each event."""
+
+    async def close(self) -> None:
+        """Stop listening."""
+
+
 @dataclass(frozen=True, slots=True)
 class Shared:
     """The shared side: L2, and what keeps L1 coherent with it. Without Redis there is no link and no listener."""
@@ -49,8 +73,8 @@ class Shared:
     gate: Gate
     server_clock: ServerClock
     locks: LockStore
-    link: Link | None = None
-    listener: Listener | None = None
+    link: Connects | None = None
+    listener: Listens | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,26 +89,6 @@ class Parts:
     flights: Flights
     invalidation: Invalidation
     reader: Reader
-
-
-def assemble(target: Target, space: KeySpace, codec: Codec, options: CacheOptions, clock: Clock = boottime) -> Parts:
-    """Return the parts of a cache, wired; nothing is opened yet."""
-    stats = Stats()
-    local = Local(options.l1, stats.l1)
-    shared = connect(target, space, options, stats, clock)
-    store, gate = shared.store, shared.gate
-    serializer = Serializer(codec, shared.server_clock, stats)
-    tags = Tags(store, space, gate, clock)
-    loads = Loads(space, store, local, serializer, tags, options, stats=stats, gate=gate, clock=clock)
-    flights = Flights(loads, options.sync.max_staleness, stats=stats, gate=gate, clock=clock)
-    invalidation = Invalidation(space, store, local, serializer, flights, tags, options, stats=stats, clock=clock)
-    tags.distrust(invalidation.journal.owes_tag)
-    if shared.link is not None and shared.listener is not None:
-        shared.listener.report_to(invalidation.told, invalidation.heard)
-        shared.link.on_renewal(invalidation.journal.replay)
-    peek = local.reader(gate, clock, stats.all_lookups)
-    reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
-    return Parts(stats, shared, local, serializer, tags, flights, invalidation, reader)
 
 
 def connect(
@@ -120,6 +124,36 @@ def connect(
     link.on_open(listener.follow)
     store = RedisStore(link, stats, options.l2.timeout)
     return Shared(store, listener.gate, link.server_clock, RedisLocks(store), link, listener)
+
+
+Connect = Callable[[Target, KeySpace, CacheOptions, Stats, Clock], Shared]
+
+
+def assemble(
+    target: Target,
+    space: KeySpace,
+    codec: Codec,
+    options: CacheOptions,
+    clock: Clock = boottime,
+    connect: Connect = connect,
+) -> Parts:
+    """Return the parts of a cache, wired; nothing is opened yet. ``connect`` brings the shared side."""
+    stats = Stats()
+    local = Local(options.l1, stats.l1)
+    shared = connect(target, space, options, stats, clock)
+    store, gate = shared.store, shared.gate
+    serializer = Serializer(codec, shared.server_clock, stats)
+    tags = Tags(store, space, gate, clock)
+    loads = Loads(space, store, local, serializer, tags, options, stats=stats, gate=gate, clock=clock)
+    flights = Flights(loads, options.sync.max_staleness, stats=stats, gate=gate, clock=clock)
+    invalidation = Invalidation(space, store, local, serializer, flights, tags, options, stats=stats, clock=clock)
+    tags.distrust(invalidation.journal.owes_tag)
+    if shared.link is not None and shared.listener is not None:
+        shared.listener.report_to(invalidation.told, invalidation.heard)
+        shared.link.on_renewal(invalidation.journal.replay)
+    peek = local.reader(gate, clock, stats.all_lookups)
+    reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
+    return Parts(stats, shared, local, serializer, tags, flights, invalidation, reader)
 
 
 def target_of(

@@ -1,4 +1,4 @@
-"""A store and a network that tests drive by hand: what is lost, late or out of order happens when the test says so."""
+"""A fleet and a network that tests drive by hand: what is lost, late or out of order happens when the test says so."""
 
 from __future__ import annotations
 
@@ -6,16 +6,12 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from fnmatch import fnmatchcase
 from typing import Any
 
 import pytest
 
-from cacheclient import AsyncCache, CacheOptions, L1Options, LockOptions, SyncOptions, entry
-from cacheclient.clock import Gate, ServerClock
-from cacheclient.connect import Shared
-from cacheclient.errors import UnavailableError
-from cacheclient.remote import Leased, LocalLocks, parse
+from cacheclient import AsyncCache, CacheOptions, L1Options, LockOptions, SyncOptions
+from cacheclient.testing import Fleet
 from tests.conftest import until
 
 
@@ -27,167 +23,25 @@ def nothing_ends_unseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     assert not unseen
 
 
-class HandClock:
-    """Seconds that pass when the test says so."""
-
-    def __init__(self) -> None:
-        self.now = 5000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-class Hold:
-    """One call of the store that stops: before Redis executes it, or with its reply on the way back."""
-
-    def __init__(self, *, executed: bool) -> None:
-        self.executed = executed
-        self.reached = asyncio.Event()
-        self.go = asyncio.Event()
-        self.lost = False
-
-
-class HandStore:
-    """The second tier in memory, with the rules of the Lua scripts; the test may hold or fail any call."""
-
-    echoes = True
-
-    def __init__(self) -> None:
-        self.data: dict[str, bytes] = {}
-        self.away = False
-        self._holds: dict[str, Hold] = {}
-
-    def hold(self, call: str, *, executed: bool) -> Hold:
-        """Hold the next call of this name."""
-        self._holds[call] = Hold(executed=executed)
-        return self._holds[call]
-
-    async def _call(self, name: str, execute: Callable[[], Any]) -> Any:
-        if self.away:
-            raise UnavailableError("the store is away")
-        hold = self._holds.pop(name, None)
-        if hold is None:
-            return execute()
-        result = execute() if hold.executed else None
-        hold.reached.set()
-        await hold.go.wait()
-        if hold.lost:
-            raise UnavailableError("the answer is lost", in_doubt=True)
-        return result if hold.executed else execute()
-
-    def _standing(self, key: str) -> bytes:
-        return self.data.get(key, b"")[1:9]
-
-    async def read(self, key: str) -> bytes | None:
-        raw: bytes | None = await self._call("read", lambda: self.data.get(key))
-        return raw
-
-    async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:
-        del seconds
-
-        def execute() -> Leased:
-            raw = self.data.get(key, b"")
-            if raw[:1] == entry.LEASE and len(raw) == 9:
-                return Leased()
-            if raw[:1] == entry.VALUE and raw[9:11] == readable and raw[1:9] != reject:
-                return Leased(raw)
-            self.data[key] = entry.LEASE + token
-            return Leased(granted=True)
-
-        leased: Leased = await self._call("lease", execute)
-        return leased
-
-    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float | None) -> bool:
-        del seconds
-
-        def execute() -> bool:
-            if self._standing(key) != expected:
-                return False
-            self.data[key] = data
-            return True
-
-        filled: bool = await self._call("fill", execute)
-        return filled
-
-    async def release(self, key: str, token: bytes) -> None:
-        def execute() -> None:
-            if self.data.get(key) == entry.LEASE + token:
-                del self.data[key]
-
-        await self._call("release", execute)
-
-    async def put(self, key: str, data: bytes, seconds: float) -> None:
-        del seconds
-        await self._call("put", lambda: self.data.update({key: data}))
-
-    async def claim(self, key: str, token: bytes, seconds: float) -> bool:
-        del seconds
-        claimed: bool = await self._call(
-            "claim", lambda: self.data.setdefault(key, entry.LEASE + token) == entry.LEASE + token
-        )
-        return claimed
-
-    async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:
-        marker: bytes = await self._call("mark", lambda: self.data.setdefault(key, token))
-        return marker, float("inf") if seconds is None else seconds
-
-    async def remark(self, key: str, token: bytes, seconds: float | None) -> None:
-        del seconds
-        await self._call("remark", lambda: self.data.update({key: token}))
-
-    async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
-        del seconds
-        found = [key for key in self.data if fnmatchcase(key, pattern)]
-        await self._call("bury_matching", lambda: self.data.update(dict.fromkeys(found, entry.tombstone(write_id))))
-        yield len(found)
-
-    async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:
-        del seconds
-
-        def execute() -> bool:
-            if self._standing(key) in (expected, b""):
-                return False
-            self.data[key] = entry.tombstone(write_id)
-            return True
-
-        repaired: bool = await self._call("repair", execute)
-        return repaired
-
-    def publish(self, channel: str, message: bytes) -> None:
-        """Events are not what these tests are about: nobody hears them."""
-
-    async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:
-        del seconds, durable
-        await self._call("bury", lambda: self.data.update({key: entry.tombstone(write_id)}))
-        return False
-
-
 class Hand:
-    """Caches over one HandStore with one HandClock; pushes arrive when the test delivers them."""
+    """Caches over one fake store with one clock that stands still; pushes arrive when the test delivers them."""
 
     def __init__(self) -> None:
-        self.clock = HandClock()
-        self.store = HandStore()
-        self.server_clock = ServerClock(self.clock)  # one server: caches opened at different times agree on its time
+        self.fleet = Fleet()
+        self.clock, self.store = self.fleet.clock, self.fleet.store
         self.caches: list[AsyncCache] = []
 
-    def _connect(self, *_: object) -> Shared:
-        return Shared(self.store, Gate(self.clock.now + 1e6), self.server_clock, LocalLocks(self.clock))
-
-    async def cache(self, **kwargs: Any) -> AsyncCache:
+    async def cache(self, **settings: Any) -> AsyncCache:
         options = CacheOptions(l1=L1Options(jitter=0), lock=LockOptions(load_timeout=60, lease=60, wait=60))
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("cacheclient.connect.connect", self._connect)
-            cache = AsyncCache(
-                parse("redis://nowhere"), namespace="hand", clock=self.clock, **{"options": options, **kwargs}
-            )
+        cache = self.fleet.cache("hand", **{"options": options, **settings})
         await cache.start()
+        self.fleet.line(cache).hold()
         self.caches.append(cache)
         return cache
 
     def push(self, cache: AsyncCache, *keys: str) -> None:
         """Deliver a push of the listener; without keys it says that any may have changed."""
-        cache._invalidation.told([cache.space.full(key) for key in keys] or None)
+        self.fleet.line(cache).push(*(cache.space.full(key) for key in keys))
 
 
 @pytest.fixture

@@ -16,7 +16,8 @@ from cacheclient.contract import Tier
 from cacheclient.flights import Flights
 from cacheclient.jobs import due_early
 from cacheclient.loads import Loads
-from tests.client.conftest import Hand, HandStore
+from cacheclient.testing import FakeStore
+from tests.client.conftest import Hand
 from tests.conftest import Server, until
 
 Open = Callable[..., Awaitable[AsyncCache]]
@@ -384,25 +385,25 @@ def anything_old_may_serve(patch: pytest.MonkeyPatch) -> None:
 
 
 def any_fill_is_stored(patch: pytest.MonkeyPatch) -> None:
-    async def fill(self: HandStore, key: str, _expected: bytes, data: bytes, _seconds: float | None) -> bool:
+    async def fill(self: FakeStore, key: str, _expected: bytes, data: bytes, _seconds: float | None) -> bool:
         self.data[key] = data
         return True
 
-    patch.setattr(HandStore, "fill", fill)
+    patch.setattr(FakeStore, "fill", fill)
 
 
 def everybody_may_reload(patch: pytest.MonkeyPatch) -> None:
     async def claim(*_: object) -> bool:
         return True
 
-    patch.setattr(HandStore, "claim", claim)
+    patch.setattr(FakeStore, "claim", claim)
 
 
 def claims_are_not_given_back(patch: pytest.MonkeyPatch) -> None:
     async def release(*_: object) -> None:
         pass
 
-    patch.setattr(HandStore, "release", release)
+    patch.setattr(FakeStore, "release", release)
 
 
 def any_flight_may_be_joined(patch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,39 @@
+"""A store behind something that may go wrong."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, Final
+
+_AT_ONCE: Final = frozenset({"publish"})  # nobody waits for these
+
+
+class Wrapped:
+    """Passes every call on to ``inner``, a Store or a LockStore, through ``_through``."""
+
+    def __init__(self, inner: Any) -> None:
+        self._inner = inner
+
+    async def _through(self, name: str, execute: Callable[[], Awaitable[Any]]) -> Any:
+        """Carry out one call."""
+        raise NotImplementedError
+
+    def __getattr__(self, name: str) -> Any:
+        method = getattr(self._inner, name)
+        if not callable(method) or name in _AT_ONCE:
+            return method
+
+        async def call(*args: Any, **kwargs: Any) -> Any:
+            return await self._through(name, lambda: method(*args, **kwargs))
+
+        async def each(*args: Any, **kwargs: Any) -> AsyncIterator[Any]:
+            steps = method(*args, **kwargs)
+            while True:
+                try:
+                    step = await self._through(name, lambda: anext(steps))
+                except StopAsyncIteration:
+                    return
+                yield step
+
+        return each if inspect.isasyncgenfunction(method) else call

@@ -25,6 +25,7 @@ class Scope:
     redis_targets: str
     sentinel_targets: str
     client_targets: str
+    process_targets: str
     recorded_series: str
     window: str
 
@@ -44,6 +45,7 @@ class Scope:
             redis_targets=f'job="{Job.REDIS}",{within}',
             sentinel_targets=f'job="{Job.SENTINEL}",{within}',
             client_targets=f'job="{Job.API}",{within}',
+            process_targets=f'job="{Job.API}",{within}',
             recorded_series=within,
             window=RULE_WINDOW,
         )
@@ -59,6 +61,10 @@ class Scope:
     def client(self, metric: str, *matchers: str) -> str:
         """Return the selector of ``metric`` on the processes that use the cache client."""
         return _selector(metric, self.client_targets, *matchers)
+
+    def process(self, metric: str) -> str:
+        """Return the selector of a metric of those processes themselves, which belongs to no cache."""
+        return _selector(metric, self.process_targets)
 
     def recorded(self, record: str, *matchers: str) -> str:
         """Return the selector of a series that a recording rule wrote; the job is no longer a label of it."""

@@ -14,7 +14,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Depends, FastAPI, HTTPException, Request, Response, status
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.exposition import choose_encoder
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -69,6 +69,7 @@ def app() -> FastAPI:
     token_file = os.environ.get(Env.ADMIN_TOKEN_FILE)
     admin_token = read_secret(token_file) if token_file else None
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     opened: list[AsyncCache] = []
 
     @contextlib.asynccontextmanager

@@ -9,14 +9,20 @@ from typing import Any, Final
 
 from alerts.rules import ALERTS, Links
 from alerts.thresholds import Thresholds
+from dashboards.cost import cost
 from dashboards.hit_rate import hit_rate
+from dashboards.invalidation import invalidation
 from dashboards.latency import latency
 from dashboards.redis_health import redis_health
+from dashboards.service_time import service_time
 
 BOARDS: Final[dict[str, Callable[[Thresholds], dict[str, Any]]]] = {
     "hit-rate": hit_rate,
     "latency": latency,
     "redis": redis_health,
+    "invalidation": invalidation,
+    "pods": service_time,
+    "cost": cost,
 }
 _DEFAULTS: Final = Thresholds()
 _NO_LINKS: Final = Links()

@@ -46,12 +46,26 @@ class Row:
     collapsed: bool = True
 
 
+@dataclass(frozen=True, slots=True)
+class Input:
+    """A number at the top of a board that its reader may change: the name of the variable, its label, its default."""
+
+    name: str
+    label: str
+    value: str
+
+
 def document(
-    key: str, title: str, description: str, subject: Literal["clients", "servers"], rows: Sequence[Row]
+    key: str,
+    title: str,
+    description: str,
+    subject: Literal["clients", "servers"],
+    rows: Sequence[Row],
+    inputs: Sequence[Input] = (),
 ) -> dict[str, Any]:
     """Return a dashboard as the JSON object that Grafana loads.
 
-    ``key`` is a key of ``contract.DASHBOARD_UIDS``; ``subject`` chooses the variables at the top.
+    ``key`` is a key of ``contract.DASHBOARD_UIDS``; ``subject`` chooses the variables at the top, ``inputs`` adds some.
     """
     board = Dashboard(
         title=title,
@@ -64,7 +78,7 @@ def document(
         refresh="30s",
         time=Time("now-3h", "now"),
         timezone="browser",
-        templating=Templating(list=_variables(subject)),
+        templating=Templating(list=[*_variables(subject), *map(_textbox, inputs)]),
         annotations=Annotations(list=_annotations()),
         links=[DashboardLink(title="Cache dashboards", tags=[TAG], asDropdown=True, includeVars=True, keepTime=True)],
         panels=list(_arranged(rows)),
@@ -151,6 +165,16 @@ def _variable(label: str, series: str) -> dict[str, Any]:
         "includeAll": True,
         "allValue": ".+",
         "current": {"selected": True, "text": ["All"], "value": ["$__all"]},
+    }
+
+
+def _textbox(wanted: Input) -> dict[str, Any]:
+    return {
+        "type": "textbox",
+        "name": wanted.name,
+        "label": wanted.label,
+        "query": wanted.value,
+        "current": {"selected": True, "text": wanted.value, "value": wanted.value},
     }
 
 

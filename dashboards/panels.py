@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from string import ascii_uppercase
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from grafanalib.core import GridPos, Heatmap, Panel, Stat, StateTimeline, Table, TimeSeries
+from grafanalib.core import GridPos, Heatmap, Panel, Stat, StateTimeline, Table, Text, TimeSeries
 
 from cacheclient.contract import DASHBOARD_UIDS
 
@@ -161,6 +161,33 @@ def timeline(
         thresholds=PLAIN,
         showValue="auto",
         extraJson=_extra({"fieldConfig": {"defaults": {"unit": "none"}}}, legend=True),
+    )
+
+
+def cells(title: str, description: str, queries: Sequence[Query], unit: str, *, steps: Steps, width: int = 24) -> Panel:
+    """Return one row of cells for each series, coloured by the thresholds: a heat map of processes over time."""
+    return StateTimeline(
+        **_shared(title, description, queries, width, 8),
+        thresholds=steps,
+        showValue="never",
+        extraJson=_extra(
+            {
+                "type": "status-history",
+                "fieldConfig": {"defaults": {"unit": unit, "color": {"mode": "thresholds"}}},
+            },
+            legend=True,
+        ),
+    )
+
+
+def words(title: str, content: str, *, width: int = 24) -> Panel:
+    """Return a panel of text in Markdown."""
+    return Text(
+        title=title,
+        content=content,
+        mode="markdown",
+        gridPos=GridPos(h=3, w=width, x=0, y=0),
+        extraJson={"pluginVersion": _PLUGIN_VERSION},
     )
 
 

@@ -42,7 +42,7 @@ def _by_pod(metric: Exporter, *matchers: str) -> str:
 
 def _summary(limits: Thresholds) -> list[Panel]:
     one_master = [*at_least(1), {"color": "red", "value": 2}]
-    failovers = f"max(increase({_SCOPE.client(FAILOVER_EVENTS.name)}[$__range])) or vector(0)"
+    failovers = f"max(round(increase({_SCOPE.client(FAILOVER_EVENTS.name)}[$__range]))) or vector(0)"
     return [
         stat_of(signals.MASTERS.panel(_SCOPE, limits), steps=one_master),
         stat_of(signals.USABLE_SENTINELS.panel(_SCOPE, limits), steps=at_least(limits.sentinels, limits.quorum)),

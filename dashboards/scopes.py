@@ -17,6 +17,7 @@ CLIENTS: Final = Scope(
     redis_targets=_REDIS,
     sentinel_targets=_SENTINEL,
     client_targets=f'job=~"$job",{_NAMESPACE},instance=~"$instance",cache=~"$cache"',
+    process_targets=f'job=~"$job",{_NAMESPACE},instance=~"$instance"',
     recorded_series=_NAMESPACE,
     window=_WINDOW,
 )
@@ -25,6 +26,7 @@ SERVERS: Final = Scope(
     redis_targets=f'{_REDIS},instance=~"$instance"',
     sentinel_targets=_SENTINEL,
     client_targets=_NAMESPACE,
+    process_targets=_NAMESPACE,
     recorded_series=_NAMESPACE,
     window=_WINDOW,
 )
@@ -33,6 +35,7 @@ EVENTS: Final = Scope(
     redis_targets=_REDIS,
     sentinel_targets=_SENTINEL,
     client_targets=_NAMESPACE,
+    process_targets=_NAMESPACE,
     recorded_series=_NAMESPACE,
     window="5m",
 )

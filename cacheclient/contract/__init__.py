@@ -47,6 +47,7 @@ from cacheclient.contract.metrics import (
     Metric,
     MetricKind,
 )
+from cacheclient.contract.process import Process
 
 __all__ = [
     "ACL_CONF",
@@ -99,6 +100,7 @@ __all__ = [
     "Metric",
     "MetricKind",
     "Port",
+    "Process",
     "RedisUser",
     "Script",
     "ScriptBudget",

@@ -37,11 +37,15 @@ class Order(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """Where the cache is: the client's URL and the files with its passwords."""
+    """Where the cache is: the client's URL and the files with its passwords.
+
+    ``discovery`` is the folder by which Prometheus finds processes to scrape; None: nobody scrapes.
+    """
 
     url: str
     password_file: Path | None = None
     sentinel_password_file: Path | None = None
+    discovery: Path | None = None
 
     def cache(self, namespace: str, version: int, kind: type, *, l1_entries: int) -> AsyncCache:
         """Return a cache on this target that is not open yet; ``l1_entries`` 0 turns its L1 off."""

@@ -11,6 +11,7 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING
 
 from examples.fingerprint.checker import Findings, Floors
+from examples.fingerprint.exposition import exposed
 from examples.fingerprint.messages import READY, REPORT_EVERY, Assignment, Mailbox, Order, Play, ReaderReport
 from examples.fingerprint.profiles import Profile
 from examples.fingerprint.store import Store
@@ -102,7 +103,8 @@ async def main(connection: Connection) -> None:
     cache = assignment.target.cache("fingerprint", assignment.run, Profile, l1_entries=assignment.l1_entries)
     with Floors(assignment.floors) as floors:
         async with cache:
-            await Reader(assignment, cache, floors, mailbox).run()
+            with exposed(cache, f"reader-{assignment.reader + 1}", assignment.target.discovery):
+                await Reader(assignment, cache, floors, mailbox).run()
 
 
 if __name__ == "__main__":

@@ -135,6 +135,7 @@ def _summary(environment: Environment, state: State) -> Iterable[str]:
         found = [p for p in state.processes.values() if p.kind == kind]
         if found:
             yield f"{kind.capitalize():<11}" + "  ".join(f"{p.name} {p.address}:{p.port}" for p in found)
+    yield from (f"Dashboards http://{p.address}:{p.port}/" for p in state.of_kind("boards"))
     yield f"Set        {state.set_name}; a node counts as down after {state.down_after:g} s (clusters: 30 s)"
     yield f"Client     {environment.url}"
     yield f"Passwords  {environment.secret_dir}/ (one file per user)"

@@ -88,13 +88,15 @@ def _watchers(
     else:
         rules = places.conf / "rules.yml"
         rules.write_text(prometheus_yaml(programs.STACK), encoding="utf-8")
-        config = scrape.prometheus_config(state.processes.values(), chosen, rules, with_api=with_api)
+        config = scrape.prometheus_config(state.processes.values(), chosen, rules, places.discovery, with_api=with_api)
         (places.conf / "prometheus.yml").write_text(config, encoding="utf-8")
         yield programs.prometheus(places, binaries.prometheus, chosen)
+        yield programs.boards(chosen)
 
 
 def _write_files(places: Places, binaries: Binaries, down_after: float) -> None:
-    for place in (places.root, places.secrets, places.conf, places.data, places.run, places.logs, places.bin):
+    inside = (places.secrets, places.conf, places.data, places.run, places.logs, places.bin, places.discovery)
+    for place in (places.root, *inside):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (*RedisUser, SENTINEL_AUTH_FILE, programs.ADMIN_TOKEN):
         _write_secret(places.secrets / name, secrets.token_urlsafe(24))
@@ -136,7 +138,7 @@ def down(places: Places, *, keep_data: bool) -> list[str]:
     alive = [p for p in state.processes.values() if p.running] if state else []
     process.end([p.identity for p in alive], grace=DOWN_GRACE)
     places.state.unlink(missing_ok=True)
-    remove = [places.conf, places.run, places.logs, places.bin]
+    remove = [places.conf, places.run, places.logs, places.bin, places.discovery]
     remove += [] if keep_data else [places.data, places.secrets]
     for place in remove:
         shutil.rmtree(place, ignore_errors=True)

@@ -28,6 +28,7 @@ def choose() -> Ports:
         redis_exporter=_free([LOOPBACK], taken),
         sentinel_exporter=_free([LOOPBACK], taken),
         prometheus=_free([LOOPBACK], taken),
+        boards=_free([LOOPBACK], taken),
         api=_free([LOOPBACK], taken),
     )
 

@@ -50,6 +50,7 @@ class Ports:
     redis_exporter: int
     sentinel_exporter: int
     prometheus: int
+    boards: int
     api: int
 
 
@@ -144,6 +145,13 @@ def prometheus(places: Places, binary: Path, ports: Ports) -> Process:
         argv=argv,
         environment={"TZ": "UTC"},
     )
+
+
+def boards(ports: Ports) -> Process:
+    """The dashboards as web pages, drawn from Prometheus: nothing but Python is needed to see them."""
+    source = f"http://{LOOPBACK}:{ports.prometheus}"
+    argv = (sys.executable, "-m", "dashboards", "serve", "--prometheus", source, "--port", str(ports.boards))
+    return Process(name="boards", kind="boards", address=LOOPBACK, port=ports.boards, argv=argv, environment={})
 
 
 def api(places: Places, state: State, port: int) -> Process:

@@ -16,8 +16,13 @@ from infra.local.state import Process
 INTERVAL: Final = "2s"
 
 
-def prometheus_config(nodes: Iterable[Process], ports: Ports, rule_file: Path, *, with_api: bool) -> str:
-    """Return the text of ``prometheus.yml``: each node through its exporter, the API directly, and one rule file."""
+def prometheus_config(
+    nodes: Iterable[Process], ports: Ports, rule_file: Path, discovery: Path, *, with_api: bool
+) -> str:
+    """Return the text of ``prometheus.yml``: each node through its exporter, processes with the client, one rule file.
+
+    Those are the API, and whatever process announces itself by a file in the folder ``discovery``.
+    """
     by_kind: dict[str, list[Process]] = {"redis": [], "sentinel": []}
     for node in nodes:
         by_kind[node.kind].append(node)
@@ -25,10 +30,13 @@ def prometheus_config(nodes: Iterable[Process], ports: Ports, rule_file: Path, *
         _through_exporter(Job.REDIS, by_kind["redis"], ports.redis_exporter),
         _through_exporter(Job.SENTINEL, by_kind["sentinel"], ports.sentinel_exporter),
     ]
+    found = {"files": [f"{discovery}/*.json"], "refresh_interval": INTERVAL}
+    place = [{"target_label": "namespace", "replacement": STACK}]
+    clients: dict[str, Any] = {"job_name": str(Job.API), "file_sd_configs": [found], "relabel_configs": place}
     if with_api:
-        labels = {"namespace": STACK, "pod": "cache-api", "instance": "cache-api"}
-        target = {"targets": [f"{LOOPBACK}:{ports.api}"], "labels": labels}
-        jobs.append({"job_name": str(Job.API), "static_configs": [target]})
+        labels = {"pod": "cache-api", "instance": "cache-api"}
+        clients["static_configs"] = [{"targets": [f"{LOOPBACK}:{ports.api}"], "labels": labels}]
+    jobs.append(clients)
     config = {
         "global": {"scrape_interval": INTERVAL, "evaluation_interval": INTERVAL},
         "rule_files": [str(rule_file)],

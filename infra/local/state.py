@@ -17,7 +17,7 @@ from infra.local.process import Identity
 
 LOCK_WAIT: Final = 10.0
 
-Kind = Literal["redis", "sentinel", "exporter", "prometheus", "api"]
+Kind = Literal["redis", "sentinel", "exporter", "prometheus", "boards", "api"]
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):
@@ -80,6 +80,7 @@ class Places:
         self.run = self.root / "run"
         self.logs = self.root / "logs"
         self.bin = self.root / "bin"
+        self.discovery = self.root / "discovery"
 
     def log(self, name: str) -> Path:
         """The log file of a process."""

@@ -14,7 +14,9 @@ from infra.local.errors import LocalError
 from infra.local.programs import Ports
 from infra.local.state import Process
 
-PORTS = Ports(redis=1001, sentinel=1002, redis_exporter=1003, sentinel_exporter=1004, prometheus=1005, api=1006)
+PORTS = Ports(
+    redis=1001, sentinel=1002, redis_exporter=1003, sentinel_exporter=1004, prometheus=1005, boards=1007, api=1006
+)
 
 
 def node(name: str, kind: str, address: str, port: int) -> Process:
@@ -68,9 +70,9 @@ def test_a_tail_has_the_last_lines(tmp_path: Path, lines: int, found: list[str])
 
 
 def test_each_node_is_scraped_through_the_exporter_of_its_kind() -> None:
-    config = yaml.safe_load(scrape.prometheus_config(NODES, PORTS, Path("rules.yml"), with_api=False))
+    config = yaml.safe_load(scrape.prometheus_config(NODES, PORTS, Path("rules.yml"), Path("found"), with_api=False))
     jobs = {job["job_name"]: job for job in config["scrape_configs"]}
-    assert set(jobs) == {"redis", "redis-sentinel"}
+    assert set(jobs) == {"redis", "redis-sentinel", "cache-api"}
     for job, exporter, target, pod in (
         ("redis", 1003, "redis://127.0.0.11:1001", "redis-0"),
         ("redis-sentinel", 1004, "redis://127.0.0.21:1002", "sentinel-0"),
@@ -84,10 +86,12 @@ def test_each_node_is_scraped_through_the_exporter_of_its_kind() -> None:
     assert config["rule_files"] == ["rules.yml"]
 
 
-def test_the_api_is_scraped_where_it_runs() -> None:
-    config = yaml.safe_load(scrape.prometheus_config(NODES, PORTS, Path("rules.yml"), with_api=True))
-    (api,) = (job for job in config["scrape_configs"] if job["job_name"] == "cache-api")
-    assert api["static_configs"][0]["targets"] == ["127.0.0.1:1006"]
+def test_the_api_is_scraped_where_it_runs_and_other_clients_where_they_say() -> None:
+    config = yaml.safe_load(scrape.prometheus_config(NODES, PORTS, Path("rules.yml"), Path("found"), with_api=True))
+    (clients,) = (job for job in config["scrape_configs"] if job["job_name"] == "cache-api")
+    assert clients["static_configs"][0]["targets"] == ["127.0.0.1:1006"]
+    assert clients["file_sd_configs"][0]["files"] == ["found/*.json"]
+    assert clients["relabel_configs"] == [{"target_label": "namespace", "replacement": "local"}]
 
 
 def test_exporters_find_a_password_with_and_without_the_user_in_the_address() -> None:

@@ -12,7 +12,7 @@ import promql_parser as promql
 import pytest
 
 from alerts.rules import prometheus_rule_spec
-from cacheclient.contract import METRICS
+from cacheclient.contract import METRICS, Process
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,11 +40,15 @@ class Exposed:
 
 
 class Query:
-    """A PromQL expression, parsed; dashboard variables stand for any value, ``$__rate_interval`` for a minute."""
+    """A PromQL expression, parsed; dashboard variables stand for any value, ``$__rate_interval`` for a minute.
+
+    Prices are numbers, not texts.
+    """
 
     def __init__(self, text: str) -> None:
         self.text = text
-        self.ast = promql.parse(re.sub(r"\$__rate_interval|\$__range", "1m", text))
+        numbers = re.sub(r"\$price_\w+", "1", text)
+        self.ast = promql.parse(re.sub(r"\$__rate_interval|\$__range", "1m", numbers))
 
     def uses(self) -> list[Use]:
         """Return every selector of the query."""
@@ -162,6 +166,8 @@ def scraped() -> dict[str, Exposed]:
 def exposed(scraped: dict[str, Exposed], spec: dict[str, Any]) -> dict[str, Exposed]:
     """Return every metric a query may read: the exporter's, the client's, Prometheus's own ``up``, the recordings."""
     known = {**scraped, "up": Exposed("gauge", frozenset())}
+    for process in Process:
+        known[process] = Exposed("counter" if process.endswith("_total") else "gauge", frozenset())
     for metric in METRICS:
         if metric.kind == "histogram":
             for suffix, extra in (("_bucket", {"le"}), ("_sum", set()), ("_count", set())):

@@ -6,23 +6,20 @@ counters rise. So a query that matches nothing, joins nothing or divides by noth
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import shutil
 import socket
 import subprocess
 import time
-import urllib.error
-import urllib.parse
 import urllib.request
+import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
-from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client import CollectorRegistry, ProcessCollector, generate_latest
 
 from alerts.rules import GROUPS, prometheus_yaml
 from alerts.thresholds import Thresholds
@@ -31,6 +28,8 @@ from cacheclient.keys import KeySpace
 from cacheclient.metrics import register
 from cacheclient.stats import Stats
 from dashboards.boards import BOARDS
+from dashboards.preview import picture, svg
+from dashboards.preview.results import Choices, Prometheus, QueryError, Span
 
 SCRAPES = Path(__file__).parent / "data"
 NAMESPACE = "cache"
@@ -40,20 +39,16 @@ EMPTY = {"Failovers", "Critical alerts", "Deploys", "Invalidation bursts", "Stal
 
 
 @dataclass(frozen=True)
-class Prometheus:
+class Recorded:
     """A running Prometheus whose history ends at ``end``."""
 
-    address: str
+    prometheus: Prometheus
     end: int
 
-    def ask(self, path: str, **parameters: str) -> Any:
-        """Return the data that one call of its HTTP API answers."""
-        url = f"http://{self.address}/api/v1/{path}?{urllib.parse.urlencode(parameters)}"
-        try:
-            with urllib.request.urlopen(url, timeout=10) as reply:
-                return json.load(reply)["data"]
-        except urllib.error.HTTPError as error:
-            raise AssertionError(error.read().decode()) from error
+    @property
+    def span(self) -> Span:
+        """The second half of the history: rates of the first half lack what came before."""
+        return Span(self.end - HISTORY / 2, self.end, 60.0)
 
 
 class Cache:
@@ -74,6 +69,7 @@ def exposition() -> Iterator[tuple[str, str]]:
     ):
         yield target(job, pod), (SCRAPES / f"{file}.prom").read_text(encoding="utf-8")
     registry = CollectorRegistry()
+    ProcessCollector(registry=registry)
     register(Cache(), registry=registry)
     yield target(Job.API, "api-0"), generate_latest(registry).decode()
 
@@ -107,7 +103,7 @@ def rise_per_step(name: str, index: int, kinds: dict[str, str]) -> float:
 
 
 @pytest.fixture(scope="module")
-def prometheus(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Prometheus]:
+def recorded(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """Return a Prometheus with that history and the shipped rules."""
     binary = shutil.which("prometheus")
     if binary is None:
@@ -133,7 +129,7 @@ def prometheus(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
         )  # fmt: skip
     try:
         wait_until_ready(address, server, folder / "log")
-        yield Prometheus(address, end)
+        yield Recorded(Prometheus(f"http://{address}"), end)
     finally:
         server.terminate()
         server.wait(20)
@@ -163,13 +159,13 @@ def queries() -> Iterator[tuple[str, str, str, str]]:
                 yield key, panel["title"], panel["fieldConfig"]["defaults"]["unit"], query["expr"]
 
 
-def test_every_panel_query_finds_plausible_values(prometheus: Prometheus) -> None:
+def test_every_panel_query_finds_plausible_values(recorded: Recorded) -> None:
     problems, empty = [], set()
-    period = {"start": str(prometheus.end - HISTORY // 2), "end": str(prometheus.end), "step": "60"}
+    boards = {key: Choices().on(build(Thresholds())) for key, build in BOARDS.items()}
     for key, title, unit, query in queries():
-        expr = re.sub(r"\$\w+", ".+", re.sub(r"\$__rate_interval|\$__range", "5m", query))
-        found = prometheus.ask("query_range", query=expr, **period)["result"]
-        values = [float(value) for series in found for _, value in series["values"]]
+        expr = boards[key].expand(query, recorded.span)
+        found = recorded.prometheus.over(expr, recorded.span)
+        values = [value for series in found for _, value in series.points]
         if not found:
             empty.add(title)
         if len(found) > 200:
@@ -182,10 +178,24 @@ def test_every_panel_query_finds_plausible_values(prometheus: Prometheus) -> Non
     assert empty <= EMPTY
 
 
-def test_every_rule_evaluates_without_an_error(prometheus: Prometheus) -> None:
+def test_every_board_is_drawn_whole(recorded: Recorded) -> None:
+    for build in BOARDS.values():
+        board = build(Thresholds())
+        drawn = ET.fromstring(  # noqa: S314  our own picture
+            picture.draw(board, recorded.prometheus, recorded.span, Choices())
+        )
+        texts = ["".join(text.itertext()) for text in drawn.iter("{http://www.w3.org/2000/svg}text")]
+        panels = [inner for outer in board["panels"] for inner in [outer, *outer.get("panels", [])]]
+        for panel in panels:
+            assert any(text.startswith(svg.fitted(panel["title"], 150).rstrip("…")) for text in texts), panel["title"]
+        said_nothing = sum(text in {"no data", "no data0"} for text in texts)
+        assert said_nothing <= sum(panel["title"] in EMPTY for panel in panels), board["title"]
+
+
+def test_every_rule_evaluates_without_an_error(recorded: Recorded) -> None:
     deadline = time.monotonic() + 30
     while time.monotonic() < deadline:
-        rules = [rule for group in prometheus.ask("rules")["groups"] for rule in group["rules"]]
+        rules = [rule for group in recorded.prometheus.rules() for rule in group["rules"]]
         if rules and all(rule["health"] != "unknown" for rule in rules):
             break
         time.sleep(0.2)
@@ -193,7 +203,17 @@ def test_every_rule_evaluates_without_an_error(prometheus: Prometheus) -> None:
     assert len(rules) == sum(len(group.alerts) + len(group.recordings) for group in GROUPS)
 
 
-def test_a_quantile_of_the_history_lies_within_the_buckets(prometheus: Prometheus) -> None:
+def test_a_quantile_of_the_history_lies_within_the_buckets(recorded: Recorded) -> None:
     expr = "histogram_quantile(0.95, sum by (le) (rate(cache_lookup_duration_seconds_bucket[5m])))"
-    (series,) = prometheus.ask("query", query=expr, time=str(prometheus.end))["result"]
-    assert 0 < float(series["value"][1]) <= max(LATENCY_BUCKETS)
+    (series,) = recorded.prometheus.at(expr, recorded.end)
+    assert 0 < series.last <= max(LATENCY_BUCKETS)
+
+
+def test_a_refused_query_and_a_silent_server_say_why_in_their_panels(recorded: Recorded) -> None:
+    with pytest.raises(QueryError, match="parse error"):
+        recorded.prometheus.at("sum(", recorded.end)
+    nobody = Prometheus("http://127.0.0.1:1", timeout=1.0)
+    with pytest.raises(QueryError, match=r"no answer from http://127\.0\.0\.1:1"):
+        nobody.at("up", recorded.end)
+    drawn = picture.draw(BOARDS["hit-rate"](Thresholds()), nobody, recorded.span, Choices())
+    assert drawn.count("no answer from http://127.0.0.1:1") > 10

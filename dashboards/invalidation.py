@@ -1,0 +1,179 @@
+"""Board 4: how entries end (time, invalidation, version, room), and whether every process hears of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from alerts import signals
+from cacheclient.contract import (
+    EVICTIONS,
+    INVALIDATIONS,
+    LISTENER_CONNECTED,
+    LISTENER_GAPS,
+    NAMESPACE_VERSION,
+    STALE_SERVED,
+    Exporter,
+)
+from dashboards.document import Row, document
+from dashboards.panels import Column, Query, at_least, below, graph, graph_of, stat, table, timeline
+from dashboards.scopes import CLIENTS
+
+if TYPE_CHECKING:
+    from grafanalib.core import Panel
+
+    from alerts.thresholds import Thresholds
+    from cacheclient.contract import Metric
+
+_SCOPE = CLIENTS
+_LOCAL, _REMOTE = 'origin="local"', 'origin="remote"'
+
+
+def invalidation(limits: Thresholds) -> dict[str, Any]:
+    """Return the dashboard of invalidations."""
+    return document(
+        "invalidation",
+        "Cache 4: invalidations",
+        "How entries end, whether every process hears of it, and what a burst costs.",
+        "clients",
+        [
+            Row("Does every process hear of changes?", _summary(), collapsed=False),
+            Row("How entries end", _endings(), collapsed=False),
+            Row("What it costs", _costs(limits), collapsed=False),
+            Row("Listeners", _listeners()),
+            Row("Versions", _versions()),
+        ],
+    )
+
+
+def _rate(metric: Metric, by: str, *matchers: str) -> str:
+    return f"sum by ({by}) ({_SCOPE.rate(_SCOPE.client(metric.name, *matchers))})"
+
+
+def _summary() -> list[Panel]:
+    connected = _SCOPE.client(LISTENER_CONNECTED.name)
+    gaps = f"sum(round(increase({_SCOPE.client(LISTENER_GAPS.name)}[$__range]))) or vector(0)"
+    return [
+        stat("Invalidations", "Made by these processes: keys, tags and patterns.", _total(_LOCAL), "ops"),
+        stat("Heard of", "Entries and tags that others changed, summed over all processes.", _total(_REMOTE), "ops"),
+        stat(
+            "Listeners connected",
+            "Share of processes that are told of changes. The others do not use their L1. "
+            "Alert: CacheListenerDisconnected.",
+            f"avg({connected})",
+            "percentunit",
+            steps=at_least(1),
+        ),
+        stat(
+            "Lost connections",
+            "Times a listener lost its connection in the time shown. Until it has a new one that process reads L2.",
+            gaps,
+            "short",
+            steps=below(1),
+        ),
+        stat(
+            "Expired in Redis",
+            "Entries whose time was over, per second. Compare with invalidations: which of the two ends more entries?",
+            f"sum({_SCOPE.rate(_SCOPE.redis(Exporter.EXPIRED))})",
+            "ops",
+        ),
+        stat(
+            "Versions in use",
+            "Schema versions of one cache side by side, at most. Two during a rollout. Alert: CacheVersionSkew.",
+            f"max(count by (cache) (count by (cache, version) ({_SCOPE.client(NAMESPACE_VERSION.name)})))",
+            "short",
+            steps=below(2),
+        ),
+    ]
+
+
+def _total(origin: str) -> str:
+    return f"sum({_SCOPE.rate(_SCOPE.client(INVALIDATIONS.name, origin))})"
+
+
+def _endings() -> list[Panel]:
+    return [
+        graph(
+            "By invalidation",
+            "What these processes invalidated: single keys, all that carry a tag, all that match a pattern.",
+            [Query(_rate(INVALIDATIONS, "mode", _LOCAL), "{{mode}}")],
+            "ops",
+            stack="normal",
+        ),
+        graph(
+            "By time, and for want of room",
+            "Entries that Redis let expire or evicted, and those that L1 gave up. Alert: RedisEvictingTooFast.",
+            [
+                Query(f"sum({_SCOPE.rate(_SCOPE.redis(Exporter.EXPIRED))})", "L2 expired"),
+                Query(f"sum({_SCOPE.rate(_SCOPE.redis(Exporter.EVICTED))})", "L2 evicted"),
+                Query(_rate(EVICTIONS, "tier, reason"), "{{tier}} {{reason}}"),
+            ],
+            "ops",
+            stack="normal",
+        ),
+        graph(
+            "Heard of from others",
+            "Changes that the tracking connections and the channels told of, by kind.",
+            [Query(_rate(INVALIDATIONS, "mode", _REMOTE), "{{mode}}")],
+            "ops",
+            stack="normal",
+        ),
+        graph(
+            "Heard of by process",
+            "All processes hear of the same changes: one line below the others is a listener that is often away.",
+            [Query(_rate(INVALIDATIONS, "pod", _REMOTE), "{{pod}}")],
+            "ops",
+        ),
+    ]
+
+
+def _costs(limits: Thresholds) -> list[Panel]:
+    return [
+        graph_of(
+            signals.HIT_RATIO.panel(_SCOPE, limits), steps=at_least(limits.target_hit_ratio, limits.hit_ratio), width=12
+        ),
+        graph(
+            "Stale values served",
+            "Values past their time that were better than none, by reason.",
+            [Query(_rate(STALE_SERVED, "reason"), "{{reason}}")],
+            "reqps",
+        ),
+    ]
+
+
+def _listeners() -> list[Panel]:
+    gaps = f"sum by (pod) (round(increase({_SCOPE.client(LISTENER_GAPS.name)}[$__range])))"
+    columns = [
+        Column("Connected", f"min by (pod) ({_SCOPE.client(LISTENER_CONNECTED.name)})", "short", at_least(1)),
+        Column("Heard of", _rate(INVALIDATIONS, "pod", _REMOTE), "ops"),
+        Column("Made", _rate(INVALIDATIONS, "pod", _LOCAL), "ops"),
+        Column("Lost connections", gaps, "short", below(1)),
+    ]
+    return [
+        timeline(
+            "Listener of each process",
+            "Whether it is told of changes. While it is not, its L1 does not answer.",
+            [Query(_SCOPE.client(LISTENER_CONNECTED.name), "{{pod}} {{cache}}")],
+            {1: ("connected", "green"), 0: ("lost", "red")},
+            width=24,
+        ),
+        table("Processes", "One row per process; those that lost their connection most often first.", "pod", columns),
+    ]
+
+
+def _versions() -> list[Panel]:
+    version = f"max by (cache, version) ({_SCOPE.client(NAMESPACE_VERSION.name)})"
+    return [
+        graph(
+            "Processes by version",
+            "A rollout moves processes from one line to the next. Alert: CacheVersionSkew.",
+            [Query(f"count by (cache, version) ({_SCOPE.client(NAMESPACE_VERSION.name)})", "{{cache}} v{{version}}")],
+            "short",
+            stack="normal",
+        ),
+        graph(
+            "Versions over time",
+            "The version numbers in use; two lines of one cache are two releases.",
+            [Query(version, "{{cache}} v{{version}}")],
+            "none",
+        ),
+    ]

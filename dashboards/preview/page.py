@@ -1,0 +1,73 @@
+"""The boards as web pages: plain HTML around the picture, which a few lines of script replace. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from html import escape
+from typing import Any, Final
+
+REFRESH_SECONDS: Final = 10
+PERIODS: Final = (5, 15, 60, 180, 1440)  # minutes to choose from
+_STYLE: Final = """
+:root{color-scheme:light dark;--ink:#22272e;--paper:#f4f5f7;--line:#dfe3e8;--link:#2563c9}
+@media (prefers-color-scheme:dark){:root{--ink:#e3e7ec;--paper:#111417;--line:#333a42;--link:#7db1ff}}
+body{margin:0;background:var(--paper);color:var(--ink);font:14px system-ui,'Segoe UI',Roboto,sans-serif}
+nav{display:flex;flex-wrap:wrap;gap:4px 14px;align-items:baseline;padding:10px 16px;border-bottom:1px solid var(--line)}
+a{color:var(--link);text-decoration:none} a:hover{text-decoration:underline} [aria-current]{font-weight:700}
+#state{margin-left:auto;opacity:.75} main{padding:8px} svg{width:100%;height:auto;display:block} svg a{cursor:pointer}
+dl{max-width:52rem;margin:1.5rem auto;padding:0 1rem} dt{margin-top:1.1rem;font-size:17px} dd{margin:.2rem 0 0}
+"""
+# The picture stays where it was if a refresh fails: old figures with a word about it beat an empty page.
+_SCRIPT: Final = f"""
+const board = document.querySelector('main'), state = document.querySelector('#state');
+async function refresh() {{
+  if (document.hidden) return;
+  try {{
+    const answer = await fetch(board.dataset.picture);
+    if (!answer.ok) throw new Error('HTTP ' + answer.status);
+    board.innerHTML = await answer.text();
+    state.textContent = 'as of ' + new Date().toLocaleTimeString();
+  }} catch (error) {{
+    state.textContent = 'no newer picture: ' + error.message;
+  }}
+}}
+setInterval(refresh, {REFRESH_SECONDS * 1000});
+"""
+
+
+def index(boards: Sequence[Mapping[str, Any]], prometheus: str) -> str:
+    """Return the page that leads to every board."""
+    entries = "".join(
+        f'<dt><a href="/d/{escape(b["uid"])}">{escape(b["title"])}</a></dt><dd>{escape(b["description"])}</dd>'
+        for b in boards
+    )
+    source = f'<a href="{escape(prometheus)}">{escape(prometheus)}</a>'
+    return _html(
+        "Cache dashboards", f"<nav><b>Cache dashboards</b><span>drawn from {source}</span></nav><dl>{entries}</dl>"
+    )
+
+
+def board(current: Mapping[str, Any], boards: Sequence[Mapping[str, Any]], minutes: int, picture: str) -> str:
+    """Return the page of one board around its first ``picture``."""
+    uid = escape(current["uid"])
+    others = "".join(_choice(f"/d/{b['uid']}?minutes={minutes}", b["title"], b is current) for b in boards)
+    periods = "".join(_choice(f"/d/{uid}?minutes={m}", _period(m), m == minutes) for m in PERIODS)
+    head = f'<nav><a href="/">All</a>{others}<span>|</span>{periods}<span id="state"></span></nav>'
+    body = f'{head}<main data-picture="/d/{uid}.svg?minutes={minutes}">{picture}</main><script>{_SCRIPT}</script>'
+    return _html(str(current["title"]), body)
+
+
+def _choice(url: str, words: str, chosen: bool) -> str:  # noqa: FBT001  called in this module only
+    return f'<a href="{escape(url)}"{" aria-current=page" * chosen}>{escape(words)}</a>'
+
+
+def _period(minutes: int) -> str:
+    return f"{minutes} min" if minutes < 60 else f"{minutes // 60} h"  # noqa: PLR2004  minutes in an hour
+
+
+def _html(title: str, body: str) -> str:
+    return (
+        f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{escape(title)}</title>'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f"<style>{_STYLE}</style><body>{body}</body></html>"
+    )

@@ -12,7 +12,7 @@ import pytest
 
 from cacheclient import AsyncCache, CacheOptions, L1Options, LockOptions, SyncOptions
 from cacheclient.testing import Fleet
-from tests.conftest import until
+from tests.conftest import Server, until
 
 
 @pytest.fixture(autouse=True)
@@ -189,3 +189,18 @@ async def opened() -> AsyncIterator[Callable[..., Awaitable[AsyncCache]]]:
     yield open_cache
     for cache in caches:
         await cache.close()
+
+
+@pytest.fixture
+def scene(
+    hand: Hand,
+    shared_server: Server,
+    namespace: str,
+    opened: Callable[..., Awaitable[AsyncCache]],
+    proxied: Callable[[int], Awaitable[Proxy]],
+    launch: Callable[..., Server],
+) -> Any:
+    """Return what a race may use; see ``racing``."""
+    from tests.client.racing import Scene  # noqa: PLC0415  it builds on this module
+
+    return Scene(hand, shared_server, namespace, opened, proxied, launch)

@@ -37,9 +37,7 @@ def test_the_page_runs(tmp_path: Path) -> None:
     assert len(blocks) == PAGE.read_text().count("```python"), "a block without a file name"
     for name, text in blocks:
         (tmp_path / name).write_text(text)
-    (tmp_path / "pytest.ini").write_text(
-        "[pytest]\nasyncio_mode = auto\nasyncio_default_fixture_loop_scope = function\nfilterwarnings = error\n"
-    )
+    (tmp_path / "pytest.ini").write_text(INI)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(tmp_path)]
     run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False, cwd=tmp_path)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import pytest
 from hypothesis import given
@@ -16,11 +17,10 @@ from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.remote import RedisStore
 from tests.client.conftest import Hand, Source
-from tests.client.test_tags import in_l1
+from tests.client.racing import Patch, Race, Scene, in_l1, proofs
 from tests.conftest import Server, until
 
 Open = Callable[..., Awaitable[AsyncCache]]
-Patch = Callable[[pytest.MonkeyPatch], None]
 
 # Keys and patterns over few characters, so that they meet often; "é" is two bytes, which Redis compares one by one.
 _ids = st.text("ab-^]*\\é", min_size=1, max_size=5)
@@ -163,17 +163,19 @@ async def test_a_load_in_flight_is_void(opened: Open, shared_server: Server, nam
 # -- races, each also without its defence -----------------------------------------------------------------------------
 
 
-async def a_pattern_does_not_get_through(hand: Hand) -> None:
+async def a_pattern_does_not_get_through(scene: Scene) -> None:
+    hand = scene.hand
     cache, other = await hand.cache(), await hand.cache()
     await cache.set("a1", "old")
     hand.store.away = True
     assert await cache.invalidate_pattern("a*") is None
     hand.store.away = False
-    await until(lambda: hand.store.data["hand:v1:a1"][:1] == entry.TOMBSTONE, 1)
+    await scene.until(lambda: hand.store.data["hand:v1:a1"][:1] == entry.TOMBSTONE)
     assert await other.get("a1", MISSING) is MISSING
 
 
-async def an_own_read_follows_a_pattern_that_did_not_get_through(hand: Hand) -> None:
+async def an_own_read_follows_a_pattern_that_did_not_get_through(scene: Scene) -> None:
+    hand = scene.hand
     cache, source = await hand.cache(), Source("new")
     await cache.set("a1", "old")
     await cache.set("b1", "kept")
@@ -186,7 +188,8 @@ async def an_own_read_follows_a_pattern_that_did_not_get_through(hand: Hand) -> 
     assert await cache.get_or_load("a1", source.load) == "new"
 
 
-async def a_read_fills_l1_while_an_own_pattern_is_on_its_way(hand: Hand) -> None:
+async def a_read_fills_l1_while_an_own_pattern_is_on_its_way(scene: Scene) -> None:
+    hand = scene.hand
     cache = await hand.cache()
     await cache.set("a1", "old")
     on_its_way = hand.store.hold("bury_matching", executed=False)
@@ -210,22 +213,11 @@ def l1_keeps_what_matches(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Local, "drop_matching", lambda *_: None)
 
 
-RACES: dict[Callable[[Hand], Awaitable[None]], Patch] = {
+RACES: Final[dict[Race, Patch]] = {
     a_pattern_does_not_get_through: nothing_is_owed,
     an_own_read_follows_a_pattern_that_did_not_get_through: debts_do_not_hide_the_key,
     a_read_fills_l1_while_an_own_pattern_is_on_its_way: l1_keeps_what_matches,
 }
 
 
-@pytest.mark.parametrize("race", RACES, ids=lambda race: race.__name__)
-async def test_the_race_is_closed(race: Callable[[Hand], Awaitable[None]], hand: Hand) -> None:
-    await race(hand)
-
-
-@pytest.mark.parametrize(("race", "removed"), RACES.items(), ids=lambda part: part.__name__)
-async def test_without_its_defence_the_race_is_lost(
-    race: Callable[[Hand], Awaitable[None]], removed: Patch, hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    removed(monkeypatch)
-    with pytest.raises(AssertionError):
-        await race(hand)
+test_the_race_is_closed, test_without_its_defence_the_race_is_lost = proofs(RACES)

@@ -1,19 +1,15 @@
-"""Races, each played out in one order: what a reader, a writer and the network may do to each other.
-
-Every race is also run with its defence taken away, and must then go wrong: a test that cannot fail proves nothing.
-"""
+"""What a reader, a writer and the network may do to each other, each race in one order."""
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from typing import Any, Final
 
 import pytest
 
-from cacheclient import MISSING, AsyncCache, CacheOptions, LockOptions, entry
+from cacheclient import MISSING, CacheOptions, LockOptions, entry
 from cacheclient.clock import Gate
 from cacheclient.flights import Flights
 from cacheclient.invalidation import Invalidation
@@ -21,47 +17,11 @@ from cacheclient.journal import Journal
 from cacheclient.listener import Listener
 from cacheclient.loads import Loads
 from cacheclient.local import Local
-from cacheclient.missing import ABSENT
 from cacheclient.remote import Address, Connection, RedisStore
 from cacheclient.scripts import Script, script
-from tests.client.conftest import RACE, Hand, Proxy, Source
-from tests.conftest import Server, until
-
-Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-@dataclass
-class Scene:
-    """What a race may use."""
-
-    hand: Hand
-    server: Server
-    namespace: str
-    opened: Callable[..., Awaitable[AsyncCache]]
-    proxied: Callable[[int], Awaitable[Proxy]]
-    launch: Callable[..., Server]
-    source: Source = field(default_factory=Source)
-
-    async def cache(self, url: str = "", **kwargs: Any) -> AsyncCache:
-        return await self.opened(url or self.server.url, self.namespace, **kwargs)
-
-    def key(self, key: str = "a") -> str:
-        return f"{self.namespace}:v1:{key}"
-
-
-async def heard(*caches: AsyncCache) -> None:
-    """Wait until the caches are told of changes."""
-    await until(lambda: all(cache.stats().listener_connected for cache in caches))
-
-
-async def in_l1(cache: AsyncCache, key: str = "a") -> None:
-    """Read ``key`` until L1 has it."""
-    deadline = time.monotonic() + 5
-    while cache.peek(key) is ABSENT:
-        assert time.monotonic() < deadline
-        await cache.get(key)
-        await asyncio.sleep(0.002)
-
+from tests.client.conftest import RACE
+from tests.client.racing import Patch, Race, Scene, heard, in_l1, proofs
+from tests.conftest import until
 
 # -- the second tier ---------------------------------------------------------------------------------------------------
 
@@ -107,7 +67,7 @@ async def the_holder_of_a_lease_dies(scene: Scene) -> None:
     granted = await dead._parts.shared.store.lease(scene.key(), b"deadlock", 0.3, dead._parts.serializer.readable)
     assert granted.granted
     heir = await scene.cache(options=CacheOptions(lock=lock))
-    assert await asyncio.wait_for(heir.get_or_load("a", scene.source.load), 3) == "old"
+    assert await asyncio.wait_for(heir.get_or_load("a", scene.source.load), scene.patience) == "old"
     assert await heir.get("a") == "old"
 
 
@@ -117,7 +77,7 @@ async def a_lease_is_granted_after_its_caller_gave_up(scene: Scene) -> None:
     await cache.get_or_load("warm", scene.source.load)
     with server.frozen():
         assert await cache.get_or_load("a", scene.source.load) == "old"  # loaded without an answer from Redis
-    await asyncio.wait_for(other.get_or_load("a", scene.source.load), 2)
+    await asyncio.wait_for(other.get_or_load("a", scene.source.load), scene.patience)
     assert await other.get("a") == "old"
     server.kill()
 
@@ -126,7 +86,7 @@ async def a_key_that_redis_does_not_hold_is_invalidated(scene: Scene) -> None:
     other, writer = await scene.cache(), await scene.cache()
     await heard(other)
     await writer.invalidate("a")
-    await until(lambda: other.stats().invalidations["key/remote"], 2)  # a load of it may be in flight there
+    await scene.until(lambda: other.stats().invalidations["key/remote"])  # a load of it may be in flight there
 
 
 # -- the first tier ----------------------------------------------------------------------------------------------------
@@ -307,7 +267,7 @@ async def an_invalidation_does_not_get_through(scene: Scene) -> None:
     scene.hand.store.away = True
     assert not await cache.invalidate("a")
     scene.hand.store.away = False
-    await until(lambda: scene.hand.store.data["hand:v1:a"][:1] == entry.TOMBSTONE, 2)
+    await scene.until(lambda: scene.hand.store.data["hand:v1:a"][:1] == entry.TOMBSTONE)
     assert await other.get("a", MISSING) is MISSING
 
 
@@ -317,7 +277,7 @@ async def a_set_does_not_get_through(scene: Scene) -> None:
     scene.hand.store.away = True
     assert not await cache.set("a", "new")
     scene.hand.store.away = False
-    await until(lambda: scene.hand.store.data["hand:v1:a"][:1] == entry.TOMBSTONE, 2)
+    await scene.until(lambda: scene.hand.store.data["hand:v1:a"][:1] == entry.TOMBSTONE)
     assert await other.get("a", MISSING) is MISSING
 
 
@@ -342,7 +302,7 @@ async def the_caller_of_an_invalidation_is_cancelled(scene: Scene) -> None:
     call.cancel()
     await asyncio.wait([call])
     assert await cache.get("a", MISSING) is MISSING
-    await until(lambda: scene.hand.store.data["hand:v1:a"][:1] == entry.TOMBSTONE, 2)
+    await scene.until(lambda: scene.hand.store.data["hand:v1:a"][:1] == entry.TOMBSTONE)
 
 
 async def a_failover_undoes_an_invalidation(scene: Scene) -> None:
@@ -354,7 +314,7 @@ async def a_failover_undoes_an_invalidation(scene: Scene) -> None:
     assert link is not None
     link._topology._address = Address("127.0.0.1", new.port)  # type: ignore[attr-defined]
     old.kill()
-    deadline = time.monotonic() + 4
+    deadline = time.monotonic() + scene.patience
     while await reader.get("a", MISSING) is not MISSING:
         assert time.monotonic() < deadline, "the old value is back for good"
         await asyncio.sleep(0.01)
@@ -454,7 +414,7 @@ def nothing_is_replayed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "replay", lambda *_: None)
 
 
-RACES: Final[dict[Callable[[Scene], Awaitable[None]], Patch]] = {
+RACES: Final[dict[Race, Patch]] = {
     an_old_load_ends_after_an_invalidation: any_fill_is_stored,
     an_old_load_ends_after_a_set: any_fill_is_stored,
     a_lease_expires_during_its_load: any_fill_is_stored,
@@ -480,28 +440,4 @@ RACES: Final[dict[Callable[[Scene], Awaitable[None]], Patch]] = {
 }
 
 
-@pytest.fixture
-def scene(
-    hand: Hand,
-    shared_server: Server,
-    namespace: str,
-    opened: Callable[..., Awaitable[AsyncCache]],
-    proxied: Callable[[int], Awaitable[Proxy]],
-    launch: Callable[..., Server],
-) -> Scene:
-    return Scene(hand, shared_server, namespace, opened, proxied, launch)
-
-
-@pytest.mark.parametrize("race", RACES, ids=lambda race: race.__name__)
-async def test_the_race_is_closed(race: Callable[[Scene], Awaitable[None]], scene: Scene) -> None:
-    await race(scene)
-
-
-@pytest.mark.parametrize(("race", "removed"), RACES.items(), ids=lambda part: part.__name__)
-async def test_without_its_defence_the_race_is_lost(
-    race: Callable[[Scene], Awaitable[None]], removed: Patch, scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    removed(monkeypatch)
-    with pytest.raises((AssertionError, TimeoutError)):
-        await race(scene)
-    scene.source.may_end.set()
+test_the_race_is_closed, test_without_its_defence_the_race_is_lost = proofs(RACES)

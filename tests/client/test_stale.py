@@ -18,10 +18,10 @@ from cacheclient.jobs import due_early
 from cacheclient.loads import Loads
 from cacheclient.testing import FakeStore
 from tests.client.conftest import Hand
+from tests.client.racing import Patch, Race, Scene, proofs
 from tests.conftest import Server, until
 
 Open = Callable[..., Awaitable[AsyncCache]]
-Patch = Callable[[pytest.MonkeyPatch], None]
 TTL: Final = 10.0
 DOWN: Final = object()
 
@@ -296,7 +296,8 @@ async def test_a_stale_value_of_which_the_source_has_nothing_any_more_is_gone(ha
 # -- races, each also without its defence -----------------------------------------------------------------------------
 
 
-async def an_invalidation_during_a_load_that_fails(hand: Hand) -> None:
+async def an_invalidation_during_a_load_that_fails(scene: Scene) -> None:
+    hand = scene.hand
     cache, database = await stale(hand, SAFE), Database()
     writer = await hand.cache(options=SAFE)
     database.may_end.clear()
@@ -307,7 +308,8 @@ async def an_invalidation_during_a_load_that_fails(hand: Hand) -> None:
     assert await outcome(load) == "down"
 
 
-async def a_tag_is_invalidated_during_a_load_that_fails(hand: Hand) -> None:
+async def a_tag_is_invalidated_during_a_load_that_fails(scene: Scene) -> None:
+    hand = scene.hand
     cache, database = await stale(hand, SAFE, tags=("t",)), Database()
     database.may_end.clear()
     load = asyncio.create_task(cache.get_or_load("a", database.load, tags=["t"]))
@@ -317,7 +319,8 @@ async def a_tag_is_invalidated_during_a_load_that_fails(hand: Hand) -> None:
     assert await outcome(load) == "down"
 
 
-async def a_set_during_a_reload(hand: Hand) -> None:
+async def a_set_during_a_reload(scene: Scene) -> None:
+    hand = scene.hand
     cache, database = await stale(hand, REVALIDATE), Database("loaded before the set")
     writer = await hand.cache(options=REVALIDATE)
     database.may_end.clear()
@@ -329,7 +332,8 @@ async def a_set_during_a_reload(hand: Hand) -> None:
     assert await cache.get("a") == await writer.get("a") == "set"
 
 
-async def two_processes_find_a_stale_value(hand: Hand) -> None:
+async def two_processes_find_a_stale_value(scene: Scene) -> None:
+    hand = scene.hand
     cache, database = await stale(hand, REVALIDATE), Database("new")
     other = await hand.cache(options=REVALIDATE)
     database.may_end.clear()
@@ -341,7 +345,8 @@ async def two_processes_find_a_stale_value(hand: Hand) -> None:
     assert calls == 1
 
 
-async def a_value_is_stale_again_within_the_life_of_a_lease(hand: Hand) -> None:
+async def a_value_is_stale_again_within_the_life_of_a_lease(scene: Scene) -> None:
+    hand = scene.hand
     cache, database = await stale(hand, REVALIDATE), Database("new")
     for expected in ("old", "new", "newer"):
         assert await cache.get_or_load("a", database.load, ttl=TTL) == expected
@@ -350,7 +355,8 @@ async def a_value_is_stale_again_within_the_life_of_a_lease(hand: Hand) -> None:
         hand.clock.now += TTL + 1
 
 
-async def a_caller_comes_after_a_foreign_invalidation_of_a_stale_value(hand: Hand) -> None:
+async def a_caller_comes_after_a_foreign_invalidation_of_a_stale_value(scene: Scene) -> None:
+    hand = scene.hand
     cache, database = await stale(hand, SAFE), Database()
     writer = await hand.cache(options=SAFE)
     claim = hand.store.hold("claim", executed=True)
@@ -410,7 +416,7 @@ def any_flight_may_be_joined(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flights, "_joinable", lambda *_: True)
 
 
-RACES: dict[Callable[[Hand], Awaitable[None]], Patch] = {
+RACES: Final[dict[Race, Patch]] = {
     an_invalidation_during_a_load_that_fails: anything_old_may_serve,
     a_tag_is_invalidated_during_a_load_that_fails: anything_old_may_serve,
     a_set_during_a_reload: any_fill_is_stored,
@@ -420,15 +426,4 @@ RACES: dict[Callable[[Hand], Awaitable[None]], Patch] = {
 }
 
 
-@pytest.mark.parametrize("race", RACES, ids=lambda race: race.__name__)
-async def test_the_race_is_closed(race: Callable[[Hand], Awaitable[None]], hand: Hand) -> None:
-    await race(hand)
-
-
-@pytest.mark.parametrize(("race", "removed"), RACES.items(), ids=lambda part: part.__name__)
-async def test_without_its_defence_the_race_is_lost(
-    race: Callable[[Hand], Awaitable[None]], removed: Patch, hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    removed(monkeypatch)
-    with pytest.raises(AssertionError):
-        await race(hand)
+test_the_race_is_closed, test_without_its_defence_the_race_is_lost = proofs(RACES)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, Final
 
 import pytest
 
@@ -16,20 +16,10 @@ from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.tags import Tags
 from tests.client.conftest import Hand, Source
+from tests.client.racing import Patch, Race, Scene, in_l1, proofs
 from tests.conftest import Server, until
 
 Open = Callable[..., Awaitable[AsyncCache]]
-Patch = Callable[[pytest.MonkeyPatch], None]
-
-
-async def in_l1(cache: AsyncCache, key: str) -> None:
-    """Read ``key`` until L1 has it."""
-    for _ in range(2000):
-        if cache.peek(key) is not ABSENT:
-            return
-        await cache.get(key)
-        await asyncio.sleep(0.002)
-    pytest.fail(f"L1 never took {key}")
 
 
 @pytest.mark.parametrize("tier", ["memory", "redis"])
@@ -183,7 +173,8 @@ async def test_tags_that_cannot_work_are_refused(opened: Open, namespace: str, t
 # -- races, each also without its defence -----------------------------------------------------------------------------
 
 
-async def a_tag_is_invalidated_during_a_load(hand: Hand) -> None:
+async def a_tag_is_invalidated_during_a_load(scene: Scene) -> None:
+    hand = scene.hand
     reader, writer, source = await hand.cache(), await hand.cache(), Source()
     load = asyncio.create_task(reader.get_or_load("a", source.held, tags=["t"]))
     await source.reading.wait()
@@ -195,7 +186,8 @@ async def a_tag_is_invalidated_during_a_load(hand: Hand) -> None:
     assert await writer.get_or_load("a", source.load, tags=["t"]) == "new"
 
 
-async def a_tag_is_invalidated_while_redis_is_away(hand: Hand) -> None:
+async def a_tag_is_invalidated_while_redis_is_away(scene: Scene) -> None:
+    hand = scene.hand
     cache, source = await hand.cache(), Source()
     await cache.set("a", "old", tags=["t"])
     lost = hand.store.hold("remark", executed=False)
@@ -207,7 +199,8 @@ async def a_tag_is_invalidated_while_redis_is_away(hand: Hand) -> None:
     assert await cache.get_or_load("a", source.load, tags=["t"]) == "new"
 
 
-async def a_tag_is_invalidated_in_this_process(hand: Hand) -> None:
+async def a_tag_is_invalidated_in_this_process(scene: Scene) -> None:
+    hand = scene.hand
     cache = await hand.cache()
     await cache.set("a", "old", tags=["t"])
     hand.push(cache)
@@ -217,7 +210,8 @@ async def a_tag_is_invalidated_in_this_process(hand: Hand) -> None:
     assert cache.peek("a") is ABSENT
 
 
-async def a_cleared_entry_is_on_its_way_to_l1(hand: Hand) -> None:
+async def a_cleared_entry_is_on_its_way_to_l1(scene: Scene) -> None:
+    hand = scene.hand
     cache = await hand.cache()
     await cache.set("a", "old", tags=["t"])
     await cache.set("b", "old")
@@ -235,14 +229,15 @@ async def a_cleared_entry_is_on_its_way_to_l1(hand: Hand) -> None:
     assert cache.peek("a") is ABSENT
 
 
-async def an_owed_tag_is_paid(hand: Hand) -> None:
+async def an_owed_tag_is_paid(scene: Scene) -> None:
+    hand = scene.hand
     cache, other = await hand.cache(), await hand.cache()
     await cache.set("a", "old", tags=["t"])
     before = hand.store.data["hand:tag:t"]
     hand.store.away = True
     assert not await cache.invalidate_tag("t")
     hand.store.away = False
-    await until(lambda: hand.store.data["hand:tag:t"] != before, 1)
+    await scene.until(lambda: hand.store.data["hand:tag:t"] != before)
     assert await other.get("a", MISSING) is MISSING
 
 
@@ -277,7 +272,7 @@ def nothing_is_owed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "owe", lambda *_: None)
 
 
-RACES: dict[Callable[[Hand], Awaitable[None]], Patch] = {
+RACES: Final[dict[Race, Patch]] = {
     a_tag_is_invalidated_during_a_load: tokens_are_read_after_the_load,
     a_tag_is_invalidated_while_redis_is_away: debts_do_not_hide_the_tag,
     a_tag_is_invalidated_in_this_process: changes_end_no_l1_entries,
@@ -286,15 +281,4 @@ RACES: dict[Callable[[Hand], Awaitable[None]], Patch] = {
 }
 
 
-@pytest.mark.parametrize("race", RACES, ids=lambda race: race.__name__)
-async def test_the_race_is_closed(race: Callable[[Hand], Awaitable[None]], hand: Hand) -> None:
-    await race(hand)
-
-
-@pytest.mark.parametrize(("race", "removed"), RACES.items(), ids=lambda part: part.__name__)
-async def test_without_its_defence_the_race_is_lost(
-    race: Callable[[Hand], Awaitable[None]], removed: Patch, hand: Hand, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    removed(monkeypatch)
-    with pytest.raises(AssertionError):
-        await race(hand)
+test_the_race_is_closed, test_without_its_defence_the_race_is_lost = proofs(RACES)

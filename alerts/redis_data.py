@@ -136,8 +136,10 @@ COMMANDS: Final = (
         description="{{ $labels.pod }} has {{ $value }} connected clients.",
         board="redis",
     ),
-    signals.CONNECTIONS_RATIO.rule(
-        "RedisConnectionsNearLimit",
+    Alert(
+        # maxclients comes from the stack, not from the exporter: CONFIG GET would show it the replication password too.
+        name="RedisConnectionsNearLimit",
+        condition=lambda s, t: f"{s.redis(Exporter.CLIENTS)} / {t.max_clients} > {t.connections_ratio}",
         hold="2m",
         severity=Severity.CRITICAL,
         summary="Redis is about to refuse connections.",

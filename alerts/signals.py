@@ -137,13 +137,6 @@ CONNECTIONS: Final = Signal(
     expr=lambda s: s.redis(Exporter.CLIENTS),
     limit=lambda t: t.connections,
 )
-CONNECTIONS_RATIO: Final = Signal(
-    title="Connected clients / maxclients",
-    description="At 100 % every new connection is refused, the one of the exporter and of the probes too.",
-    unit="percentunit",
-    expr=lambda s: f"{s.redis(Exporter.CLIENTS)} / {s.redis(Exporter.CLIENTS_MAX)}",
-    limit=lambda t: t.connections_ratio,
-)
 REPLICATION_LAG: Final = Signal(
     title="Replication lag",
     description="Seconds since the last acknowledgement of each replica, as its master sees it (grain: 1 s).",

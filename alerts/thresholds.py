@@ -11,8 +11,8 @@ from cacheclient.contract import LATENCY_BUCKETS, OUTAGE_BUCKETS
 class Thresholds:
     """Limits of the rules and panels; the defaults are the promises of the bundle.
 
-    ``*_ratio`` are 0 to 1, ``*_seconds`` seconds, ``*_bytes`` bytes; ``replicas``, ``sentinels`` and ``quorum``
-    describe the deployed set, not a limit.
+    ``*_ratio`` are 0 to 1, ``*_seconds`` seconds, ``*_bytes`` bytes; ``replicas``, ``sentinels``, ``quorum`` and
+    ``max_clients`` describe the deployed set, not a limit.
 
     Raises:
         ValueError: naming the field and what is allowed.
@@ -39,6 +39,7 @@ class Thresholds:
     replicas: int = 2
     sentinels: int = 3
     quorum: int = 2
+    max_clients: int = 2000
 
     def __post_init__(self) -> None:
         for field in fields(self):

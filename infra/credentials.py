@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import yaml
 
-from cacheclient.contract import EXPORTER_AUTH_FILE, SENTINEL_AUTH_FILE, Port, RedisUser
+from cacheclient.contract import EXPORTER_AUTH_FILE, SENTINEL_AUTH_FILE, RedisUser
 from infra import settings, stack_files
+from infra.exporter import sidecar_passwords
 from infra.settings import Passwords
 
 if TYPE_CHECKING:
@@ -39,20 +40,10 @@ def generate() -> Passwords:
 
 
 def secret_files(passwords: Passwords) -> dict[str, str]:
-    """Return the Secret's content: a file per Redis user, that of the Sentinels, and the exporters' own format.
-
-    redis_exporter reads passwords only as a map from addresses. Version 1.45 looks for the plain address, later ones
-    for the address with the user.
-    """
+    """Return the Secret's content: a file per Redis user, that of the Sentinels, and the exporters' own format."""
     files = {user.value: passwords.of(user) for user in RedisUser}
     files[SENTINEL_AUTH_FILE] = passwords.sentinel_auth
-    exporter = passwords.of(RedisUser.EXPORTER)
-    addresses = {
-        f"redis://127.0.0.1:{Port.REDIS.value}": exporter,
-        f"redis://{RedisUser.EXPORTER.value}@127.0.0.1:{Port.REDIS.value}": exporter,
-        f"redis://127.0.0.1:{Port.SENTINEL.value}": passwords.sentinel_auth,
-    }
-    return files | {EXPORTER_AUTH_FILE: json.dumps(addresses)}
+    return files | {EXPORTER_AUTH_FILE: sidecar_passwords(passwords.of(RedisUser.EXPORTER), passwords.sentinel_auth)}
 
 
 def secret_manifest(name: str, namespace: str, passwords: Passwords) -> dict[str, Any]:

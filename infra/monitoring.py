@@ -1,4 +1,7 @@
-"""What Prometheus needs to find the exporters: a ServiceMonitor per set, for clusters with the Prometheus operator."""
+"""What Prometheus and Grafana need: a ServiceMonitor per set, the rules, and a ConfigMap per dashboard.
+
+Custom resources are for clusters with the Prometheus operator: without its definitions the API server refuses them.
+"""
 
 from __future__ import annotations
 
@@ -6,14 +9,22 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
+from pulumi_kubernetes.core.v1 import ConfigMap
 
+from alerts.rules import Links, prometheus_rule_spec
+from alerts.thresholds import Thresholds
 from cacheclient.contract import Component, Job
+from dashboards.provisioning import config_maps
 from infra import workloads
 
 if TYPE_CHECKING:
+    from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
+
     from infra.settings import Monitoring as MonitoringSettings
+    from infra.settings import Settings
     from infra.workloads import Scope
 
+_API: Final = "monitoring.coreos.com/v1"
 _JOBS: Final = {Component.REDIS: Job.REDIS, Component.SENTINEL: Job.SENTINEL}
 
 
@@ -36,22 +47,55 @@ def service_monitor_spec(scope: Scope, component: Component, settings: Monitorin
     }
 
 
-class Monitoring(pulumi.ComponentResource):
-    """The ServiceMonitors of one environment."""
+def thresholds(settings: Settings) -> Thresholds:
+    """Return the figures of the rules and panels that follow from the size of the set."""
+    return Thresholds(
+        replicas=settings.redis.replicas - 1,
+        sentinels=settings.sentinel.replicas,
+        quorum=settings.sentinel.quorum,
+        max_clients=settings.redis.max_clients,
+    )
 
-    def __init__(
-        self, name: str, scope: Scope, settings: MonitoringSettings, opts: pulumi.ResourceOptions | None = None
-    ) -> None:
+
+def links(settings: MonitoringSettings) -> Links:
+    """Return where alerts point, as far as the stack says."""
+    given = {"runbooks": settings.runbooks, "grafana": settings.grafana}
+    return Links(**{name: address for name, address in given.items() if address})
+
+
+class Monitoring(pulumi.ComponentResource):
+    """The ServiceMonitors, the PrometheusRule and the dashboards of one environment."""
+
+    def __init__(self, name: str, scope: Scope, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cachestack:monitoring:Monitoring", name, None, opts)
+        self._scope, self._settings = scope, settings
         for component in _JOBS:
-            labelled = workloads.metadata(scope, component, component.value)
-            labelled["labels"] = {**workloads.pod_labels(scope, component), **settings.labels}
-            CustomResource(
-                f"{component}-monitor",
-                api_version="monitoring.coreos.com/v1",
-                kind="ServiceMonitor",
-                metadata=labelled,
-                spec=service_monitor_spec(scope, component, settings),
-                opts=pulumi.ResourceOptions(parent=self),
-            )
+            spec = service_monitor_spec(scope, component, settings.monitoring)
+            self._custom(f"{component}-monitor", "ServiceMonitor", component, component.value, spec)
+        rules = prometheus_rule_spec(scope.namespace, thresholds(settings), links(settings.monitoring))
+        self._custom("rules", "PrometheusRule", Component.REDIS, scope.instance, rules)
+        if settings.monitoring.dashboards:
+            self._dashboards()
         self.register_outputs({})
+
+    def _custom(self, name: str, kind: str, component: Component, object_name: str, spec: dict[str, Any]) -> None:
+        CustomResource(
+            name,
+            api_version=_API,
+            kind=kind,
+            metadata=self._labelled(component, object_name, self._settings.monitoring.labels),
+            spec=spec,
+            opts=pulumi.ResourceOptions(parent=self),
+        )
+
+    def _dashboards(self) -> None:
+        boards = config_maps(thresholds=thresholds(self._settings), links=links(self._settings.monitoring))
+        for name, board in boards.items():
+            labelled = self._labelled(Component.REDIS, name, board["labels"])
+            labelled["annotations"] = board["annotations"]
+            ConfigMap(name, metadata=labelled, data=board["data"], opts=pulumi.ResourceOptions(parent=self))
+
+    def _labelled(self, component: Component, name: str, labels: dict[str, str]) -> ObjectMetaArgsDict:
+        metadata = workloads.metadata(self._scope, component, name)
+        metadata["labels"] = {**workloads.pod_labels(self._scope, component), **labels}
+        return metadata

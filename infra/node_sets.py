@@ -41,7 +41,10 @@ REVISIONS_KEPT: Final = 10
 
 @dataclass(frozen=True, kw_only=True)
 class NodeSetSpec:
-    """What sets one set of pods apart from another. ``files`` is mounted; ``ports`` are by name."""
+    """What sets one set of pods apart from another.
+
+    ``files`` is mounted; ``ports`` are by name; another value of one of the pods' ``annotations`` rolls them.
+    """
 
     scope: Scope
     component: Component
@@ -53,6 +56,7 @@ class NodeSetSpec:
     ports: Mapping[str, int]
     metrics_port: int
     pod: PodSpecArgsDict
+    annotations: Mapping[str, str]
     min_ready_seconds: int
 
     @property
@@ -71,6 +75,14 @@ def files_name(component: Component, files: Mapping[str, str]) -> str:
     return workloads.content_name(f"{component}-files", files)
 
 
+def pod_metadata(nodes: NodeSetSpec) -> ObjectMetaArgsDict:
+    """Return the labels and annotations of a set's pods."""
+    metadata: ObjectMetaArgsDict = {"labels": workloads.pod_labels(nodes.scope, nodes.component)}
+    if nodes.annotations:
+        metadata["annotations"] = dict(nodes.annotations)
+    return metadata
+
+
 def stateful_set_spec(nodes: NodeSetSpec) -> StatefulSetSpecArgsDict:
     """Return the StatefulSet of a set. Its volumes outlive it and a scale-down."""
     return {
@@ -82,7 +94,7 @@ def stateful_set_spec(nodes: NodeSetSpec) -> StatefulSetSpecArgsDict:
         "update_strategy": {"type": "RollingUpdate"},
         "persistent_volume_claim_retention_policy": {"when_deleted": "Retain", "when_scaled": "Retain"},
         "selector": workloads.match(nodes.scope, nodes.component),
-        "template": {"metadata": {"labels": workloads.pod_labels(nodes.scope, nodes.component)}, "spec": nodes.pod},
+        "template": {"metadata": pod_metadata(nodes), "spec": nodes.pod},
         "volume_claim_templates": [
             {
                 "metadata": {"name": CLAIM, "labels": workloads.selector(nodes.scope, nodes.component)},

@@ -14,6 +14,7 @@ import pulumi
 from pulumi.runtime.config import CONFIG, get_config_env
 from pulumi_kubernetes import Provider
 from pulumi_kubernetes.core.v1 import Namespace
+from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Label, Port, RedisUser, set_name
 from infra import stack_files, strict
@@ -26,6 +27,8 @@ from infra.topology import sentinel_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from infra.workloads import Scope
 
 _POD_SECURITY: Final = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "audit", "warn")}
 
@@ -43,21 +46,24 @@ def deploy() -> None:
         raise pulumi.RunError(str(error)) from error
     scope = scope_of(stack, settings)
     # Explicit, so that no ambient kubeconfig decides where this lands. A Secret changes in place: its name is fixed,
-    # because applications refer to it.
+    # because applications refer to it. So do the dashboards; the ConfigMaps that pods mount are named by their content.
     provider = Provider(
         "cluster",
         context=settings.context,
         namespace=settings.namespace,
         cluster_identifier=settings.context,
         enable_secret_mutable=True,
+        enable_config_map_mutable=True,
     )
-    needed = [_namespace(settings, provider)] if settings.manage_namespace else []
+    needed: list[pulumi.Resource] = [_namespace(settings, provider)] if settings.manage_namespace else []
+    if settings.priority.value:
+        needed.append(_priority_class(scope, settings, provider))
     opts = pulumi.ResourceOptions(providers=[provider], depends_on=needed)
     ha = RedisHA("redis-ha", stack, settings, opts=opts)
     if settings.network.policies:
         Policies("policies", scope, settings, opts=opts)
     if settings.monitoring.enabled:
-        Monitoring("monitoring", scope, settings.monitoring, opts=opts)
+        Monitoring("monitoring", scope, settings, opts=opts)
     for name, value in exports(stack, settings, ha.sentinel_address).items():
         pulumi.export(name, value)
 
@@ -92,6 +98,8 @@ def exports(stack: str, settings: Settings, sentinel_address: str) -> dict[str, 
         "secretName": settings.secret_name,
         "username": RedisUser.APP.value,
         "passwordKey": RedisUser.APP.value,
+        "urlScheme": "rediss+sentinel" if settings.tls.enabled else "redis+sentinel",
+        "tlsSecretName": settings.tls.secret_name if settings.tls.enabled else "",
         "dashboardUids": dict(DASHBOARD_UIDS),
     }
 
@@ -99,6 +107,19 @@ def exports(stack: str, settings: Settings, sentinel_address: str) -> dict[str, 
 def _configuration() -> dict[str, Any]:
     # pulumi.Config can look a key up but not list the keys, and an unknown key must be refused.
     return CONFIG.get() or get_config_env()
+
+
+def _priority_class(scope: Scope, settings: Settings, provider: Provider) -> PriorityClass:
+    return PriorityClass(
+        "priority",
+        metadata={
+            "name": settings.priority.class_name,
+            "labels": {Label.PART_OF.value: APP_NAME, Label.INSTANCE.value: scope.instance},
+        },
+        value=settings.priority.value,
+        description=f"The pods of the cache {scope.instance}.",
+        opts=pulumi.ResourceOptions(provider=provider),
+    )
 
 
 def _namespace(settings: Settings, provider: Provider) -> Namespace:

@@ -27,6 +27,8 @@ KIND_ORDER: Final = (
     "PodDisruptionBudget",
     "StatefulSet",
 )
+# What belongs to the whole cluster goes first, with the namespace.
+_FIRST: Final = frozenset({"PriorityClass"})
 _STACK_TYPE: Final = "pulumi:pulumi:Stack"
 
 
@@ -57,7 +59,8 @@ class Registration:
     def file_name(self) -> str:
         """A file name that sorts in the order of application and stays when the object's content changes."""
         kind = self.properties["kind"]
-        rank = KIND_ORDER.index(kind) if kind in KIND_ORDER else len(KIND_ORDER)
+        later = KIND_ORDER.index(kind) if kind in KIND_ORDER else len(KIND_ORDER)
+        rank = 0 if kind in _FIRST else later
         return f"{rank:02d}-{kind.lower()}-{self.name}.yaml"
 
 

@@ -9,7 +9,9 @@ the start scripts fill in when the process starts:
 ``@port@``             the port to listen on and to announce
 ``@data@``, ``@run@``  the data directory (persistent) and the run directory (may be in memory)
 ``@password:NAME@``    the content of the file NAME in the secret directory
-``@sha256:NAME@``      its SHA-256, so that the ACL file holds no password in clear text
+``@hashes:NAME@``      ``#`` and its SHA-256, so that the ACL file holds no password in clear text; the same of
+                       the file NAME.alt, if there is one: the other password that is valid during a rotation
+``@tls@``              the directory with the certificate, its key and the authority's certificate
 ``@myid@``             Sentinel only: the identity derived from set and node name
 ``@master@``           Sentinel only: host and port of the master to monitor
 =====================  ================================================================================
@@ -21,6 +23,7 @@ What a pod mounts (paths are free; the environment of ``contract.ScriptEnv`` nam
 - one read-only directory with every file of ``contract.Script``, from a ConfigMap; the scripts find each other there;
 - the secret directory ``CACHE_SECRET_DIR``, from a Secret: Redis pods need one file per ``contract.RedisUser`` and
   ``sentinel-auth``; Sentinel pods need ``sentinel`` and ``sentinel-auth``, and ``ops`` to look for a first master;
+- with TLS, ``CACHE_TLS_DIR``, from a Secret with the files of ``contract.TlsFile``;
 - ``CACHE_RUN_DIR``, an emptyDir: the rendered files with passwords live there (Redis and Sentinel rewrite theirs);
 - ``CACHE_DATA_DIR``, the volume: AOF and RDB files and the record of the last known master, or Sentinel's state.
 """
@@ -31,7 +34,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from cacheclient.contract import SENTINEL_AUTH_FILE, Channel, RedisUser
+from cacheclient.contract import SENTINEL_AUTH_FILE, Channel, RedisUser, TlsFile
 
 MIB: Final = 1024 * 1024
 
@@ -55,6 +58,13 @@ def maxmemory_bytes(memory_limit: int) -> int:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Tls:
+    """Encrypt every connection; with ``client_auth`` a client also has to show a certificate of our authority."""
+
+    client_auth: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class RedisConf:
     """What a stack decides about its Redis nodes; equal on all nodes of a set, because each may become the master.
 
@@ -69,6 +79,7 @@ class RedisConf:
         maxclients: connections accepted at the same time.
         latency_threshold_ms: events slower than this enter Redis' latency monitor.
         io_threads: I/O threads; 1 leaves all work to the main thread.
+        tls: encrypt; None serves in clear text.
 
     Raises:
         ValueError: if a value is out of range; the message names the field.
@@ -83,6 +94,7 @@ class RedisConf:
     maxclients: int = 2000
     latency_threshold_ms: int = 25
     io_threads: int = 1
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         maxmemory_bytes(self.memory_limit)
@@ -115,6 +127,7 @@ class SentinelConf:
         failover_timeout: bound of one failover; a failed attempt is retried only after twice this time.
         parallel_syncs: replicas that copy from a new master at the same time.
         reboot_down_after: how long a master that came back within ``down_after`` may load before it counts as down.
+        tls: encrypt, to clients, Redis and other Sentinels; None talks in clear text.
 
     Raises:
         ValueError: if a value is out of range; the message names the field.
@@ -126,6 +139,7 @@ class SentinelConf:
     failover_timeout: float = 180.0
     parallel_syncs: int = 1
     reboot_down_after: float = 15.0
+    tls: Tls | None = None
 
     def __post_init__(self) -> None:
         if not _SET_NAME.fullmatch(self.set_name):
@@ -141,12 +155,27 @@ def _require_at_least(name: str, value: float, least: float) -> None:
         raise ValueError(f"{name} is {value}: at least {least}")
 
 
+def _listening(tls: Tls | None) -> str:
+    """Return where to listen. With TLS there is no port in clear text; replication and Sentinel's links use it, too."""
+    if tls is None:
+        return "bind @bind@\nport @port@"
+    return f"""\
+bind @bind@
+port 0
+tls-port @port@
+tls-cert-file @tls@/{TlsFile.CERTIFICATE}
+tls-key-file @tls@/{TlsFile.KEY}
+tls-ca-cert-file @tls@/{TlsFile.AUTHORITY}
+tls-auth-clients {"yes" if tls.client_auth else "no"}
+tls-protocols "TLSv1.2 TLSv1.3"
+tls-replication yes"""
+
+
 def redis_conf(conf: RedisConf) -> str:
     """Return the text of ``redis.conf``; the start script appends ``replicaof`` where the node is to follow."""
     saves = "\n".join(f"save {seconds} {changes}" for seconds, changes in conf.save) or 'save ""'
     return f"""\
-bind @bind@
-port @port@
+{_listening(conf.tls)}
 protected-mode no
 tcp-keepalive 60
 maxclients {conf.maxclients}
@@ -197,12 +226,14 @@ _APP_RULES = (
     "+@read +@write +@pubsub +@scripting +@transaction +@connection -@admin -@dangerous -script|flush -script|kill "
     "-function +info +role +time +wait +client|no-evict"
 )
-# CONFIG GET is where redis_exporter reads maxclients; the price is that it also shows the replication password.
+# No CONFIG GET, although redis_exporter would like it: it also shows the replication password, which reads every key.
 _EXPORTER_RULES = (
-    "resetchannels +ping +info +client|setname +config|get +slowlog|len +slowlog|get +latency|latest +latency|histogram"
+    "resetchannels +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest +latency|histogram"
 )
 # What the start script, the stop hook and the probes ask.
 _OPS_RULES = "resetchannels +ping +info +role +client|pause +client|unpause +client|kill"
+# What a rotation of passwords needs, and nobody else may: with ACL SETUSER one can become anybody.
+_ADMIN_RULES = "resetchannels +ping +acl|setuser +config|set"
 
 
 def acl_text(conf: RedisConf) -> str:
@@ -218,8 +249,9 @@ def acl_text(conf: RedisConf) -> str:
         RedisUser.SENTINEL: _SENTINEL_RULES,
         RedisUser.EXPORTER: _EXPORTER_RULES,
         RedisUser.OPS: _OPS_RULES,
+        RedisUser.ADMIN: _ADMIN_RULES,
     }
-    users = [f"user {user} on #@sha256:{user}@ {rules[user]}" for user in RedisUser]
+    users = [f"user {user} on @hashes:{user}@ {rules[user]}" for user in RedisUser]
     return "\n".join(["user default reset", *users, ""])
 
 
@@ -231,14 +263,14 @@ def sentinel_conf(conf: SentinelConf) -> str:
     """
     name = conf.set_name
     return f"""\
-bind @bind@
-port @port@
+{_listening(conf.tls)}
 protected-mode no
 daemonize no
 logfile ""
 dir @data@
-requirepass @password:{SENTINEL_AUTH_FILE}@
+user default on @hashes:{SENTINEL_AUTH_FILE}@ ~* &* +@all
 
+sentinel sentinel-pass @password:{SENTINEL_AUTH_FILE}@
 sentinel myid @myid@
 sentinel announce-ip @self@
 sentinel announce-port @port@

@@ -20,12 +20,14 @@ from cacheclient.contract import (
     RedisUser,
     Script,
     ScriptEnv,
+    TlsFile,
     set_name,
 )
 from infra import node_sets, workloads
+from infra.exporter import exporter_address, exporter_tls
 from infra.node_sets import NodeSetSpec
 from infra.quantities import size_bytes
-from infra.redis_conf import RedisConf, SentinelConf, acl_text, redis_conf, sentinel_conf
+from infra.redis_conf import RedisConf, SentinelConf, Tls, acl_text, redis_conf, sentinel_conf
 from infra.topology import host, redis_hosts, sentinel_hosts
 from infra.workloads import Scope
 
@@ -41,6 +43,8 @@ RUN_DIR: Final = "/run/cachestack"
 FILES_DIR: Final = "/etc/cachestack/files"
 SECRET_DIR: Final = "/etc/cachestack/secrets"  # noqa: S105  a path
 EXPORTER_DIR: Final = "/etc/cachestack/exporter"
+TLS_DIR: Final = "/etc/cachestack/tls"
+TLS_VERSION: Final = "cachestack/tls-version"
 
 REDIS_KEYS: Final = (*(user.value for user in RedisUser), SENTINEL_AUTH_FILE)
 SENTINEL_KEYS: Final = (RedisUser.SENTINEL.value, RedisUser.OPS.value, SENTINEL_AUTH_FILE)
@@ -67,6 +71,7 @@ def redis_nodes(stack: str, settings: Settings) -> NodeSetSpec:
         min_replicas_max_lag=redis.min_replicas_max_lag_seconds,
         repl_backlog=size_bytes(redis.repl_backlog),
         maxclients=redis.max_clients,
+        tls=tls_of(settings),
     )
     files = {REDIS_CONF: redis_conf(conf), ACL_CONF: acl_text(conf)} | scripts(Component.REDIS)
     return NodeSetSpec(
@@ -80,6 +85,7 @@ def redis_nodes(stack: str, settings: Settings) -> NodeSetSpec:
         ports={"redis": Port.REDIS.value},
         metrics_port=Port.EXPORTER.value,
         pod=_pod(scope, settings, Component.REDIS, files, [_redis(scope, settings), exporter(settings, Port.REDIS)]),
+        annotations=_annotations(settings),
         # A replica that has just joined is given time to catch up before the next pod goes.
         min_ready_seconds=10,
     )
@@ -94,6 +100,7 @@ def sentinel_nodes(stack: str, settings: Settings) -> NodeSetSpec:
         down_after=sentinel.down_after_seconds,
         failover_timeout=sentinel.failover_timeout_seconds,
         parallel_syncs=sentinel.parallel_syncs,
+        tls=tls_of(settings),
     )
     files = {SENTINEL_CONF: sentinel_conf(conf)} | scripts(Component.SENTINEL)
     containers = [_sentinel(scope, settings), exporter(settings, Port.SENTINEL)]
@@ -108,8 +115,18 @@ def sentinel_nodes(stack: str, settings: Settings) -> NodeSetSpec:
         ports={"sentinel": Port.SENTINEL.value},
         metrics_port=Port.EXPORTER.value,
         pod=_pod(scope, settings, Component.SENTINEL, files, containers),
+        annotations=_annotations(settings),
         min_ready_seconds=5,
     )
+
+
+def tls_of(settings: Settings) -> Tls | None:
+    """Return what the configuration texts say about TLS; None where the stack does not encrypt."""
+    return Tls(client_auth=settings.tls.client_auth) if settings.tls.enabled else None
+
+
+def _annotations(settings: Settings) -> dict[str, str]:
+    return {TLS_VERSION: settings.tls.version} if settings.tls.enabled else {}
 
 
 def scripts(component: Component) -> dict[str, str]:
@@ -120,6 +137,7 @@ def scripts(component: Component) -> dict[str, str]:
 
 def script_environment(scope: Scope, settings: Settings, conf_file: str) -> dict[str, str]:
     """Return what the scripts read, apart from the pod's name; the local environment sets the same variables."""
+    encrypted: dict[str, str] = {ScriptEnv.TLS_DIR: TLS_DIR} if settings.tls.enabled else {}
     return {
         ScriptEnv.SET: scope.instance,
         ScriptEnv.SELF: host("$(POD_NAME)", scope.namespace),
@@ -131,6 +149,7 @@ def script_environment(scope: Scope, settings: Settings, conf_file: str) -> dict
         ScriptEnv.RUN_DIR: RUN_DIR,
         ScriptEnv.CONF_FILE: f"{FILES_DIR}/{conf_file}",
         ScriptEnv.SECRET_DIR: SECRET_DIR,
+        **encrypted,
     }
 
 
@@ -140,24 +159,19 @@ def exporter(settings: Settings, port: Port) -> ContainerArgsDict:
     The connection time-out is below the scrape time-out: else a hung Redis makes the whole scrape fail, and
     ``redis_up`` is absent instead of 0.
     """
+    tls = settings.tls.enabled
     user = ["-redis.user", RedisUser.EXPORTER.value] if port is Port.REDIS else []
-    flags = ["-redis.addr", exporter_address(port), "-redis.password-file", f"{EXPORTER_DIR}/{EXPORTER_AUTH_FILE}"]
-    flags += ["-connection-timeout", "1s", "-web.listen-address", f":{Port.EXPORTER.value}"]
-    sidecar = workloads.container("exporter", settings.exporter, command=["/redis_exporter", *flags, *user])
+    flags = ["-redis.addr", exporter_address(port, tls=tls), "-connection-timeout", "1s", "-config-command", "-"]
+    flags += ["-redis.password-file", f"{EXPORTER_DIR}/{EXPORTER_AUTH_FILE}"]
+    flags += ["-web.listen-address", f":{Port.EXPORTER.value}", *user, *(exporter_tls(TLS_DIR) if tls else ())]
+    sidecar = workloads.container("exporter", settings.exporter, command=["/redis_exporter", *flags])
     sidecar["ports"] = [{"name": "metrics", "container_port": Port.EXPORTER.value, "protocol": "TCP"}]
-    sidecar["volume_mounts"] = [{"name": "exporter", "mount_path": EXPORTER_DIR, "read_only": True}]
-    sidecar["readiness_probe"] = {"http_get": {"path": "/health", "port": "metrics"}, "period_seconds": 10}
-    sidecar["liveness_probe"] = {
-        "http_get": {"path": "/health", "port": "metrics"},
-        "period_seconds": 10,
-        "failure_threshold": 6,
-    }
+    passwords: VolumeMountArgsDict = {"name": "exporter", "mount_path": EXPORTER_DIR, "read_only": True}
+    sidecar["volume_mounts"] = [passwords, _tls_mount()] if tls else [passwords]
+    sidecar["startup_probe"] = workloads.http_probe("/health", "metrics", period=1, failures=60)
+    sidecar["readiness_probe"] = workloads.http_probe("/health", "metrics", period=10, failures=3)
+    sidecar["liveness_probe"] = workloads.http_probe("/health", "metrics", period=10, failures=6)
     return sidecar
-
-
-def exporter_address(port: Port) -> str:
-    """Return the address by which a sidecar reaches its server; also its key in the exporter's password file."""
-    return f"redis://127.0.0.1:{port.value}"
 
 
 def _redis(scope: Scope, settings: Settings) -> ContainerArgsDict:
@@ -167,7 +181,7 @@ def _redis(scope: Scope, settings: Settings) -> ContainerArgsDict:
         *workloads.environment(script_environment(scope, settings, REDIS_CONF)),
     ]
     redis["ports"] = [{"name": "redis", "container_port": Port.REDIS.value, "protocol": "TCP"}]
-    redis["volume_mounts"] = _mounts()
+    redis["volume_mounts"] = _mounts(settings)
     redis["lifecycle"] = {"pre_stop": {"exec_": {"command": _script(Script.REDIS_STOP)}}}
     _add_probes(redis, Script.REDIS_PROBE)
     return redis
@@ -180,7 +194,7 @@ def _sentinel(scope: Scope, settings: Settings) -> ContainerArgsDict:
         *workloads.environment(script_environment(scope, settings, SENTINEL_CONF)),
     ]
     sentinel["ports"] = [{"name": "sentinel", "container_port": Port.SENTINEL.value, "protocol": "TCP"}]
-    sentinel["volume_mounts"] = _mounts()
+    sentinel["volume_mounts"] = _mounts(settings)
     _add_probes(sentinel, Script.SENTINEL_PROBE)
     return sentinel
 
@@ -196,13 +210,18 @@ def _script(script: Script, *arguments: str) -> list[str]:
     return ["sh", f"{FILES_DIR}/{script.value}", *arguments]
 
 
-def _mounts() -> list[VolumeMountArgsDict]:
+def _mounts(settings: Settings) -> list[VolumeMountArgsDict]:
     return [
         {"name": node_sets.CLAIM, "mount_path": DATA_DIR},
         {"name": "run", "mount_path": RUN_DIR},
         {"name": "files", "mount_path": FILES_DIR, "read_only": True},
         {"name": "secrets", "mount_path": SECRET_DIR, "read_only": True},
+        *([_tls_mount()] if settings.tls.enabled else []),
     ]
+
+
+def _tls_mount() -> VolumeMountArgsDict:
+    return {"name": "tls", "mount_path": TLS_DIR, "read_only": True}
 
 
 def _pod(
@@ -214,7 +233,7 @@ def _pod(
 ) -> PodSpecArgsDict:
     is_redis = component is Component.REDIS
     keys = REDIS_KEYS if is_redis else SENTINEL_KEYS
-    return {
+    pod: PodSpecArgsDict = {
         "service_account_name": component.value,
         "automount_service_account_token": False,
         # Off: the Service redis-0 would set REDIS_0_PORT=tcp://... in each container, and redis_exporter reads REDIS_*.
@@ -227,7 +246,15 @@ def _pod(
         "volumes": [
             workloads.memory_volume("run", "8Mi"),
             workloads.config_volume("files", node_sets.files_name(component, files), workloads.SCRIPT_MODE),
-            workloads.secret_volume("secrets", settings.secret_name, keys),
+            workloads.password_volume("secrets", settings.secret_name, keys),
             workloads.secret_volume("exporter", settings.secret_name, [EXPORTER_AUTH_FILE]),
+            *(
+                [workloads.secret_volume("tls", settings.tls.secret_name, list(TlsFile))]
+                if settings.tls.enabled
+                else []
+            ),
         ],
     }
+    if settings.priority.class_name:
+        pod["priority_class_name"] = settings.priority.class_name
+    return pod

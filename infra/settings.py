@@ -63,6 +63,7 @@ Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}s$", description="1s to
 RedisCount = Annotated[int, Meta(ge=2, le=9, description="a whole number, 2 to 9")]
 SentinelCount = Annotated[int, Meta(ge=3, le=9, description="a whole number, 3 to 9")]
 Clients = Annotated[int, Meta(ge=32, le=60000, description="a whole number, 32 to 60000")]
+PriorityValue = Annotated[int, Meta(ge=0, le=1_000_000_000, description="a whole number, 0 to 1000000000")]
 UpToNine = Annotated[int, Meta(ge=0, le=9, description="a whole number, 0 to 9")]
 SavePoints = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,5} [1-9][0-9]{0,8}$")], ...],
@@ -72,6 +73,14 @@ KeyPatterns = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[!-?A-~]+$")], ...],
     Meta(min_length=1, description='a list of key patterns without spaces or @, such as ["profiles:*"]'),
 ]
+Version = Annotated[
+    str,
+    Meta(
+        pattern=r"^[A-Za-z0-9._-]{1,63}$",
+        description="a text of 1 to 63 letters, digits, dots, hyphens and underscores",
+    ),
+]
+WebAddress = Annotated[str, Meta(pattern=r"^(https?://[^ ]+)?$", description="an http(s) URL, or empty for none")]
 Spread = Annotated[Literal["hard", "soft"], Meta(description="hard or soft")]
 Password = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,512}$", description="16 or more of A-Z a-z 0-9 _ -")]
 
@@ -144,12 +153,44 @@ class Exporter(Container, frozen=True, kw_only=True):
 
 
 class Monitoring(Group, frozen=True, kw_only=True):
-    """What Prometheus needs. ``labels`` are those by which the cluster's Prometheus selects ServiceMonitors."""
+    """What Prometheus and Grafana need.
+
+    ``labels`` are those by which the cluster's Prometheus selects ServiceMonitors and PrometheusRules. ``dashboards``
+    declares a ConfigMap per dashboard for Grafana's sidecar. ``runbooks`` and ``grafana`` are the addresses that alerts
+    link to.
+    """
 
     enabled: Flag = False
     namespace: Name = "monitoring"
     scrape_interval: Interval = "15s"
     labels: Labels = {}
+    dashboards: Flag = True
+    grafana: WebAddress = ""
+    runbooks: WebAddress = ""
+
+
+class Tls(Group, frozen=True, kw_only=True):
+    """Encryption of Redis and Sentinel, between each other and to clients and exporters.
+
+    ``secret_name`` names a Secret with tls.crt, tls.key and ca.crt, as cert-manager or ``python -m infra.certificates``
+    makes it. Running servers keep the certificate they read at their start: another ``version`` restarts the pods one
+    by one, and each master hands over first. With ``client_auth`` clients have to show a certificate, too.
+    """
+
+    enabled: Flag = False
+    secret_name: Name = "redis-tls"  # noqa: S105  a name
+    version: Version = "1"
+    client_auth: Flag = False
+
+
+class Priority(Group, frozen=True, kw_only=True):
+    """The PriorityClass of every pod; without a name that of the cluster's default.
+
+    With a ``value`` above 0 the program declares the class, which belongs to the whole cluster; else it must exist.
+    """
+
+    class_name: OptionalName = ""
+    value: PriorityValue = 0
 
 
 class Network(Group, frozen=True, kw_only=True):
@@ -167,6 +208,7 @@ class Passwords(Group, frozen=True, kw_only=True):
     sentinel: Password
     exporter: Password
     ops: Password
+    admin: Password
     sentinel_auth: Password = msgspec.field(name=SENTINEL_AUTH_FILE)
 
     def __repr__(self) -> str:
@@ -186,11 +228,13 @@ class Settings(Group, frozen=True, kw_only=True):
     protect: Flag
     spread: Spread
     storage_class: OptionalName
+    priority: Priority
     secret_name: Name
     redis: Redis
     sentinel: Sentinel
     exporter: Exporter
     monitoring: Monitoring
+    tls: Tls
     network: Network
     passwords: Passwords | None = None
 

@@ -31,6 +31,7 @@ def contradictions(settings: Settings) -> Iterator[str]:
     yield from storage(settings.redis)
     for name, container in containers(settings).items():
         yield from cpu(name, container)
+    yield from priority(settings)
 
 
 def containers(settings: Settings) -> dict[str, Container]:
@@ -102,3 +103,13 @@ def cpu(name: str, container: Container) -> Iterator[str]:
     if millicores(container.cpu_request) > millicores(container.cpu_limit):
         limit = f"{name}.cpuLimit ({container.cpu_limit})"
         yield f"{name}.cpuRequest: {container.cpu_request} is not allowed; at most {limit}"
+
+
+def priority(settings: Settings) -> Iterator[str]:
+    """Require a name for a PriorityClass that is to be declared, and not one that Kubernetes keeps for itself."""
+    name, value = settings.priority.class_name, settings.priority.value
+    if value and (not name or name.startswith("system-")):
+        yield (
+            f"priority.className: {name!r} is not allowed; priority.value ({value}) declares a class, which needs a "
+            "name that does not begin with system-"
+        )

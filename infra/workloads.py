@@ -10,7 +10,7 @@ from hashlib import sha256
 from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal
 
-from cacheclient.contract import APP_NAME, UID, Component, Label
+from cacheclient.contract import ALTERNATE_SUFFIX, APP_NAME, UID, Component, Label
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
         ServiceSpecArgsDict,
         TopologySpreadConstraintArgsDict,
         VolumeArgsDict,
+        VolumeProjectionArgsDict,
         WeightedPodAffinityTermArgsDict,
     )
     from pulumi_kubernetes.meta.v1 import LabelSelectorArgsDict, ObjectMetaArgsDict
@@ -148,6 +149,16 @@ def pod_name_variable(name: str) -> EnvVarArgsDict:
     return {"name": name, "value_from": {"field_ref": {"api_version": "v1", "field_path": "metadata.name"}}}
 
 
+def http_probe(path: str, port: str, *, period: int, failures: int, timeout: int = 1) -> ProbeArgsDict:
+    """Return a probe that asks by HTTP; ``period`` and ``timeout`` in seconds."""
+    return {
+        "http_get": {"path": path, "port": port},
+        "period_seconds": period,
+        "failure_threshold": failures,
+        "timeout_seconds": timeout,
+    }
+
+
 def exec_probe(command: Sequence[str], *, period: int, failures: int, timeout: int) -> ProbeArgsDict:
     """Return a probe that runs a command; ``period`` and ``timeout`` in seconds."""
     return {
@@ -163,6 +174,18 @@ def config_volume(name: str, config_map: str, mode: int | None = None) -> Volume
     if mode is None:
         return {"name": name, "config_map": {"name": config_map}}
     return {"name": name, "config_map": {"name": config_map, "default_mode": mode}}
+
+
+def password_volume(name: str, secret: str, keys: Sequence[str]) -> VolumeArgsDict:
+    """Return a volume with the named keys of a Secret, and of each the other password that a rotation has added."""
+    required: list[KeyToPathArgsDict] = [{"key": key, "path": key} for key in keys]
+    added = [f"{key}{ALTERNATE_SUFFIX}" for key in keys]
+    optional: list[KeyToPathArgsDict] = [{"key": key, "path": key} for key in added]
+    sources: list[VolumeProjectionArgsDict] = [
+        {"secret": {"name": secret, "items": required}},
+        {"secret": {"name": secret, "items": optional, "optional": True}},
+    ]
+    return {"name": name, "projected": {"default_mode": SECRET_MODE, "sources": sources}}
 
 
 def secret_volume(name: str, secret: str, keys: Sequence[str]) -> VolumeArgsDict:

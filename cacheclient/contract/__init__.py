@@ -51,6 +51,7 @@ from cacheclient.contract.process import Process
 
 __all__ = [
     "ACL_CONF",
+    "ALTERNATE_SUFFIX",
     "APP_NAME",
     "BUILD_INFO",
     "CAPACITY_BYTES",
@@ -106,6 +107,7 @@ __all__ = [
     "ScriptBudget",
     "ScriptEnv",
     "Tier",
+    "TlsFile",
     "set_name",
 ]
 
@@ -183,8 +185,10 @@ class Script(StrEnum):
     REDIS_START = "redis-start.sh"
     REDIS_STOP = "redis-stop.sh"
     REDIS_PROBE = "redis-probe.sh"
+    REDIS_ROTATE = "redis-rotate.sh"
     SENTINEL_START = "sentinel-start.sh"
     SENTINEL_PROBE = "sentinel-probe.sh"
+    SENTINEL_ROTATE = "sentinel-rotate.sh"
     ASK = "ask.sh"  # sourced by the others, from their own directory
 
 
@@ -204,6 +208,9 @@ class Env(StrEnum):
     PASSWORD_FILE = "CACHE_PASSWORD_FILE"  # noqa: S105  the name of a variable, not a password
     USERNAME = "CACHE_USERNAME"
     SENTINEL_PASSWORD_FILE = "CACHE_SENTINEL_PASSWORD_FILE"  # noqa: S105
+    CA_FILE = "CACHE_CA_FILE"
+    CERT_FILE = "CACHE_CERT_FILE"
+    KEY_FILE = "CACHE_KEY_FILE"
     ADMIN_TOKEN_FILE = "CACHE_ADMIN_TOKEN_FILE"  # noqa: S105
     OPTION_PREFIX = "CACHE_OPT_"
 
@@ -213,6 +220,7 @@ class ScriptEnv(StrEnum):
 
     Host lists are separated by spaces, in ordinal order; the first host may bootstrap an empty set. ``BIND`` is the one
     address to listen on and may be left out: then the process listens on all addresses and is asked at 127.0.0.1.
+    ``TLS_DIR`` holds the files of ``TlsFile``; without it nothing is encrypted.
     """
 
     SET = "CACHE_SET"
@@ -226,6 +234,15 @@ class ScriptEnv(StrEnum):
     CONF_FILE = "CACHE_CONF_FILE"
     SECRET_DIR = "CACHE_SECRET_DIR"  # noqa: S105
     BIND = "CACHE_BIND"
+    TLS_DIR = "CACHE_TLS_DIR"
+
+
+class TlsFile(StrEnum):
+    """Files of a TLS Secret, named as cert-manager and ``kubectl create secret tls`` name them."""
+
+    CERTIFICATE = "tls.crt"
+    KEY = "tls.key"
+    AUTHORITY = "ca.crt"
 
 
 class ScriptBudget(StrEnum):
@@ -247,7 +264,8 @@ class ScriptBudget(StrEnum):
 class RedisUser(StrEnum):
     """ACL users of Redis; each has one password, in a file of this name below the secret directory.
 
-    The user ``default`` is off. Sentinel itself asks for the password in the file ``sentinel-auth``.
+    The user ``default`` is off. Sentinel itself asks for the password in the file ``sentinel-auth``. ``ADMIN`` is for
+    the rotation of passwords alone.
     """
 
     APP = "app"
@@ -255,9 +273,12 @@ class RedisUser(StrEnum):
     SENTINEL = "sentinel"
     EXPORTER = "exporter"
     OPS = "ops"
+    ADMIN = "admin"
 
 
 SENTINEL_AUTH_FILE: Final = "sentinel-auth"
+# While passwords are rotated, a file of this suffix beside a password holds the other one that is valid.
+ALTERNATE_SUFFIX: Final = ".alt"
 EXPORTER_AUTH_FILE: Final = "exporter.json"  # redis_exporter's own format: a map from addresses to passwords
 
 # Dashboard uids are stable: links, alerts and the provisioning files name them.

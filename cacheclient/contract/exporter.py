@@ -14,7 +14,6 @@ class Exporter(StrEnum):
     INSTANCE_INFO = "redis_instance_info"
     CLIENTS = "redis_connected_clients"
     CLIENTS_BLOCKED = "redis_blocked_clients"
-    CLIENTS_MAX = "redis_config_maxclients"
     CONNECTIONS_REJECTED = "redis_rejected_connections_total"
     MEMORY_USED = "redis_memory_used_bytes"
     MEMORY_MAX = "redis_memory_max_bytes"

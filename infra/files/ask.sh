@@ -9,6 +9,7 @@
 #   CACHE_CALL_S 2       one call of redis-cli
 #   CACHE_POLL_S 0.2     pause between two looks at something awaited
 #   CACHE_FAILOVER_S 15  until a failover that we asked for has happened
+# CACHE_TLS_DIR, if set, holds tls.crt, tls.key and ca.crt, and every call is encrypted.
 #   REDIS_CLI redis-cli, REDIS_SERVER redis-server, REDIS_CHECK_AOF redis-check-aof
 
 : "${CACHE_SET:?is the name of the Sentinel set}" "${CACHE_SELF:?is the name this node announces}"
@@ -68,13 +69,38 @@ secret() {
   printf '%s' "$secret_value"
 }
 
+# hashes NAME: "#" and the SHA-256 of the password NAME, and of its alternate NAME.alt if there is one: while passwords
+# are rotated both are valid. The ACL knows no password in clear text.
+hashes() {
+  for hashes_name in "$1" "$1.alt"; do
+    [ "$hashes_name" = "$1" ] || [ -e "$CACHE_SECRET_DIR/$hashes_name" ] || continue
+    hashes_password=$(secret "$hashes_name") || return 1
+    [ "$hashes_name" = "$1" ] || printf ' '
+    printf '#%s' "$(printf '%s' "$hashes_password" | sha256sum | cut -c 1-64)"
+  done
+}
+
+# call PASSWORD ARGUMENT...: one call of redis-cli.
+call() {
+  call_password=$1
+  shift
+  if [ -n "${CACHE_TLS_DIR:-}" ]; then
+    set -- --tls --cacert "$CACHE_TLS_DIR/ca.crt" --cert "$CACHE_TLS_DIR/tls.crt" --key "$CACHE_TLS_DIR/tls.key" "$@"
+  fi
+  REDISCLI_AUTH=$call_password timeout "$CALL_S" "$REDIS_CLI" "$@" 2>/dev/null
+}
+
 # ask_redis HOST COMMAND...: as the user ops.
 ask_redis() {
-  ask_host=$1
-  shift
-  ask_password=$(secret ops) || return 1
-  REDISCLI_AUTH=$ask_password timeout "$CALL_S" \
-    "$REDIS_CLI" --user ops -h "$ask_host" -p "$CACHE_REDIS_PORT" "$@" 2>/dev/null
+  ask_redis_as ops "$@"
+}
+
+# ask_redis_as USER HOST COMMAND...
+ask_redis_as() {
+  ask_user=$1 ask_host=$2
+  shift 2
+  ask_password=$(secret "$ask_user") || return 1
+  call "$ask_password" --user "$ask_user" -h "$ask_host" -p "$CACHE_REDIS_PORT" "$@"
 }
 
 # ask_sentinel HOST COMMAND...
@@ -82,8 +108,7 @@ ask_sentinel() {
   ask_host=$1
   shift
   ask_password=$(secret sentinel-auth) || return 1
-  REDISCLI_AUTH=$ask_password timeout "$CALL_S" \
-    "$REDIS_CLI" -h "$ask_host" -p "$CACHE_SENTINEL_PORT" "$@" 2>/dev/null
+  call "$ask_password" -h "$ask_host" -p "$CACHE_SENTINEL_PORT" "$@"
 }
 
 # info_of HOST: INFO of a Redis node that has finished loading, without carriage returns; fails for any other answer.
@@ -95,8 +120,9 @@ info_of() {
 
 # field NAME TEXT: the value of "NAME:value" in an INFO text.
 field() {
-  case "$NEWLINE$2" in *"$NEWLINE$1:"*) ;; *) return 0 ;; esac
-  field_rest=${2#*"$NEWLINE$1:"}
+  field_rest=$NEWLINE$2
+  case $field_rest in *"$NEWLINE$1:"*) ;; *) return 0 ;; esac
+  field_rest=${field_rest#*"$NEWLINE$1:"}
   printf '%s' "${field_rest%%"$NEWLINE"*}"
 }
 
@@ -248,13 +274,11 @@ placeholder() {
     port) printf '%s' "$LISTEN_PORT" ;;
     data) printf '%s' "$CACHE_DATA_DIR" ;;
     run) printf '%s' "$CACHE_RUN_DIR" ;;
+    tls) printf '%s' "$CACHE_TLS_DIR" ;;
     master) printf '%s %s' "$MASTER" "$CACHE_REDIS_PORT" ;;
     myid) identity "$CACHE_SELF" ;;
     password:*) secret "${1#*:}" ;;
-    sha256:*)
-      placeholder_password=$(secret "${1#*:}") || return 1
-      printf '%s' "$placeholder_password" | sha256sum | cut -c 1-64
-      ;;
+    hashes:*) hashes "${1#*:}" ;;
     *)
       log "placeholder @$1@ in the configuration is not known"
       return 1

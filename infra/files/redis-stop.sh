@@ -7,7 +7,7 @@
 # FAILOVER command is not used: Sentinel would undo it.
 #
 # Time budgets in seconds, besides those of ask.sh; together they stay below 25:
-#   CACHE_CATCH_UP_S 2   until a replica has everything
+#   CACHE_CATCH_UP_S 2   until the replicas have everything
 #   CACHE_HANDOVER_S 12  until most Sentinels name another master
 #   CACHE_PAUSE_S 20     how long writes stay paused, at most
 set -eu
@@ -22,23 +22,41 @@ ask_self() {
   ask_redis "$LOCAL_ADDRESS" "$@"
 }
 
-# Asks the replicas for their own offsets: what they acknowledged to the master can be a second old.
-await_replica_in_step() {
+# Waits until every replica that is connected to this node has everything, and at least one is: Sentinel chooses which
+# one it promotes, by what it knows of their offsets, which is up to ten seconds old. Asks the replicas themselves: what
+# they acknowledged to the master can be a second old.
+await_replicas_in_step() {
   step_end=$(($(now) + CATCH_UP_S))
   while :; do
     step_own=$(field master_repl_offset "$(info_of "$LOCAL_ADDRESS" || true)")
+    step_ready='' step_behind=''
     for step_peer in $(peers); do
       step_info=$(info_of "$step_peer") || continue
-      if [ "$(field master_link_status "$step_info")" = up ] &&
-        [ "$(field master_host "$step_info")" = "$CACHE_SELF" ] &&
-        [ "$(field slave_repl_offset "$step_info")" = "$step_own" ]; then
-        log "replica $step_peer has everything (offset $step_own)"
-        return 0
+      [ "$(field master_link_status "$step_info")" = up ] || continue
+      [ "$(field master_host "$step_info")" = "$CACHE_SELF" ] || continue
+      if [ "$(field slave_repl_offset "$step_info")" = "$step_own" ]; then
+        step_ready="$step_ready $step_peer"
+      else
+        step_behind="$step_behind $step_peer"
       fi
     done
+    if [ -n "$step_ready" ] && [ -z "$step_behind" ]; then
+      log "every connected replica has everything (offset $step_own):$step_ready"
+      return 0
+    fi
     [ "$(now)" -lt "$step_end" ] || return 1
     sleep "$POLL_S"
   done
+}
+
+# Says what was lost if Sentinel chose a replica that was not connected, after all. Where a promoted node left the
+# common history is its second_repl_offset, one more than what it had.
+verify_promoted() {
+  promoted_info=$(info_of "$1") || return 0 # it leads; what it had cannot be told now
+  promoted_offset=$(field second_repl_offset "$promoted_info")
+  [ "$promoted_offset" -gt 0 ] 2>/dev/null || return 0
+  [ "$promoted_offset" -le "$step_own" ] || return 0
+  log "$1 was promoted without the last $((step_own + 1 - promoted_offset)) bytes of writes: it was not connected"
 }
 
 give_up() {
@@ -54,9 +72,11 @@ if [ "$role" != master ]; then
 fi
 reply=$(ask_self CLIENT PAUSE "$((PAUSE_S * 1000))" WRITE || true)
 [ "$reply" = OK ] || give_up "writes could not be paused: ${reply:-no answer}"
-await_replica_in_step || give_up "no replica has everything within $CATCH_UP_S s"
+await_replicas_in_step ||
+  give_up "after $CATCH_UP_S s: replicas with everything:${step_ready:- none}; replicas behind:${step_behind:- none}"
 request_failover || give_up "no Sentinel accepts a failover"
 new_master=$(await_other_master "$HANDOVER_S") || give_up "the Sentinels name no other master within $HANDOVER_S s"
+verify_promoted "$new_master"
 record_master "$new_master" || true # the hook must not fail for a full disk
 # Clients look for the new master when their connection breaks; waiting for a time-out would take them longer.
 ask_self CLIENT KILL TYPE normal >/dev/null || true

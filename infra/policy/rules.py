@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
+from dashboards.provisioning import SIDECAR_LABEL
 from infra.policy.workload import SERVING, Manifest, carries, name_of, pod_template, pod_templates, takes
 
 if TYPE_CHECKING:
@@ -141,8 +142,12 @@ def inside_services(manifest: Manifest) -> Iterator[str]:
 
 
 def immutable_files(manifest: Manifest) -> Iterator[str]:
-    """ConfigMaps are immutable, so an edit makes a new one and rolls the pods, instead of changing under them."""
-    if manifest.get("kind") == "ConfigMap" and manifest.get("immutable") is not True:
+    """ConfigMaps are immutable, so an edit makes a new one and rolls the pods, instead of changing under them.
+
+    Dashboards may change: no pod of ours mounts them, and Grafana's sidecar follows.
+    """
+    dashboard = SIDECAR_LABEL.items() <= manifest["metadata"].get("labels", {}).items()
+    if manifest.get("kind") == "ConfigMap" and manifest.get("immutable") is not True and not dashboard:
         yield "it can change while pods mount it"
 
 

@@ -36,17 +36,21 @@ SENTINELS = ("sentinel-0", "sentinel-1", "sentinel-2")
 # accepted puts the files of "after" in place, as a real one changes what everybody says.
 FAKE_CLI = """\
 #!/bin/sh
-user=''
+user='' tls='' stdin=''
 while :; do
   case $1 in
     --user) user=$2 ;;
     -h) host=$2 ;;
     -p) port=$2 ;;
+    --tls) tls='tls ' && shift && continue ;;
+    --cacert | --cert | --key) [ -r "$2" ] || exit 1 ;;
+    -x) stdin=" $(cat)" && shift && continue ;;
     *) break ;;
   esac
   shift 2
 done
-echo "$user@$host:$port $*" >>"$FAKE/calls"
+echo "$tls$user@$host:$port $*" >>"$FAKE/calls"
+[ -z "$stdin" ] || echo "$*$stdin" >>"$FAKE/stdin"
 [ -n "$REDISCLI_AUTH" ] || { echo "NOAUTH Authentication required."; exit 0; }
 [ -d "$FAKE/answers/$host" ] || exit 1
 words=$*

@@ -101,7 +101,7 @@ def test_a_restarted_sentinel_keeps_what_it_learnt_of_its_own_set_and_nothing_el
         assert lines.count(line) == 1
     for line in dropped[:1] + dropped[2:]:
         assert line not in lines
-    assert "requirepass password-of-sentinel-auth" in lines
+    assert "sentinel sentinel-pass password-of-sentinel-auth" in lines
     assert stage.calls == []  # what is remembered is not asked for
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cacheclient.contract import Script
+from infra.local import process
 
 if TYPE_CHECKING:
     from conftest import Run, Stage
@@ -16,13 +17,13 @@ SELF = "127.0.0.1"  # where the hook asks its own node
 
 @pytest.fixture
 def master(stage: Stage) -> Stage:
-    """A master with one replica in step and one behind, and Sentinels that will hand over to redis-1."""
+    """A master with two replicas in step, and Sentinels that will hand over to redis-1."""
     stage.node(SELF, "master", keys=5, offset=100, slaves=2)
     stage.answer(SELF, "CLIENT PAUSE 20000 WRITE", "OK")
     stage.answer(SELF, "CLIENT KILL TYPE normal", "3")
     stage.answer(SELF, "CLIENT UNPAUSE", "OK")
     stage.node("redis-1", "slave", keys=5, offset=100)
-    stage.node("redis-2", "slave", keys=5, offset=90)
+    stage.node("redis-2", "slave", keys=5, offset=100)
     stage.sentinels_name("redis-0", "redis-0", "redis-0")
     stage.failover_leads_to("redis-1")
     return stage
@@ -46,7 +47,7 @@ def assert_gives_up(stage: Stage, run: Run, reason: str) -> None:
 def test_a_master_pauses_writes_then_hands_over_then_sends_its_clients_away(master: Stage) -> None:
     run = stop(master)
     assert run.code == 0, run.log
-    assert "replica redis-1 has everything (offset 100)" in run.log
+    assert "every connected replica has everything (offset 100): redis-1 redis-2" in run.log
     assert "handed over to redis-1" in run.log
     told = commands(master)
     order = [
@@ -86,9 +87,48 @@ def test_writes_go_on_when_they_cannot_be_paused(master: Stage) -> None:
 def test_writes_go_on_when_no_replica_of_this_master_has_everything(
     master: Stage, offset: int, link: str, follows: str
 ) -> None:
-    master.node("redis-1", "slave", keys=5, offset=offset, link=link, master=follows)
-    assert_gives_up(master, stop(master), "no replica has everything")
+    for replica in ("redis-1", "redis-2"):
+        master.node(replica, "slave", keys=5, offset=offset, link=link, master=follows)
+    assert_gives_up(master, stop(master), "after 0 s: replicas with everything: none; replicas behind:")
     assert not [command for command in commands(master) if "FAILOVER" in command]
+
+
+def test_writes_go_on_while_a_connected_replica_is_behind_because_sentinel_may_choose_it(master: Stage) -> None:
+    master.node("redis-2", "slave", keys=5, offset=90)
+    reason = "after 0 s: replicas with everything: redis-1; replicas behind: redis-2"
+    assert_gives_up(master, stop(master), reason)
+    assert not [command for command in commands(master) if "FAILOVER" in command]
+
+
+def test_a_replica_that_catches_up_in_time_is_waited_for(master: Stage) -> None:
+    master.node("redis-2", "slave", keys=5, offset=90)
+
+    def catch_up() -> None:
+        assert process.wait_until(lambda: any("@redis-2" in call for call in master.calls), 10)
+        master.node("redis-2", "slave", keys=5, offset=100)
+
+    run = master.run(Script.REDIS_STOP, meanwhile=catch_up, CACHE_CATCH_UP_S="10")
+    assert run.code == 0, run.log
+    assert "everything (offset 100): redis-1 redis-2" in run.log
+
+
+def test_a_replica_that_is_not_connected_is_not_waited_for(master: Stage) -> None:
+    master.node("redis-2", "slave", keys=5, offset=90, link="down")
+    run = stop(master)
+    assert run.code == 0, run.log
+    assert "everything (offset 100): redis-1\n" in run.log
+
+
+@pytest.mark.parametrize(("had", "told"), [(91, "without the last 10 bytes"), (101, ""), (-1, "")])
+def test_what_a_promoted_node_lacks_is_told(master: Stage, had: int, told: str) -> None:
+    reply = f"loading:0\nrole:master\nmaster_link_status:down\nsecond_repl_offset:{had}"
+    master.answer("redis-2", "INFO", reply)
+    master.failover_leads_to("redis-2")
+    run = stop(master)
+    assert run.code == 0, run.log
+    assert "handed over to redis-2" in run.log
+    assert ("was promoted without" in run.log) is bool(told)
+    assert told in run.log
 
 
 def test_a_refused_failover_is_tried_three_times(master: Stage) -> None:

@@ -13,7 +13,20 @@ import kubernetes_validate
 import pytest
 from kubernetes_validate import utils as schemas
 
-from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_CONF, UID, Job, Label, Port, Script, ScriptEnv, set_name
+from cacheclient.contract import (
+    ACL_CONF,
+    DASHBOARD_UIDS,
+    REDIS_CONF,
+    SENTINEL_CONF,
+    UID,
+    Job,
+    Label,
+    Port,
+    Script,
+    ScriptEnv,
+    set_name,
+)
+from dashboards.boards import BOARDS
 from infra import credentials, stack_files
 from infra.render import Rendered, render
 from infra.settings import parse
@@ -26,7 +39,10 @@ if TYPE_CHECKING:
 Manifest = dict[str, Any]
 
 # No Kubernetes version has a schema for the kinds of operators; the cluster test has their own definitions.
-OPERATOR_KINDS = {"ServiceMonitor"}
+OPERATOR_KINDS = {"ServiceMonitor", "PrometheusRule"}
+# Scripts that people and jobs run in a pod; no field of the pod names them.
+ON_DEMAND = {Script.REDIS_ROTATE.value, Script.SENTINEL_ROTATE.value}
+CLUSTER_KINDS = {"Namespace", "PriorityClass"}
 
 
 def of_kind(manifests: list[Manifest], kind: str) -> list[Manifest]:
@@ -98,15 +114,18 @@ def test_the_schema_check_refuses_a_misspelt_key(render_once: RenderOnce) -> Non
 def test_everything_lies_in_the_namespace_of_the_stack(rendered: Rendered, manifests: list[Manifest]) -> None:
     namespace = f"cache-{rendered.stack}"
     for manifest in manifests:
-        home = manifest["metadata"]["name" if manifest["kind"] == "Namespace" else "namespace"]
-        assert home == namespace
+        if manifest["kind"] in CLUSTER_KINDS:
+            assert manifest["metadata"]["name"] == namespace
+            assert "namespace" not in manifest["metadata"]
+        else:
+            assert manifest["metadata"]["namespace"] == namespace
 
 
 def test_every_object_of_a_set_carries_the_stable_labels(rendered: Rendered, manifests: list[Manifest]) -> None:
     for manifest in manifests:
         labels = manifest["metadata"]["labels"]
         assert labels[Label.PART_OF] == "cachestack"
-        if manifest["kind"] != "Namespace":
+        if manifest["kind"] not in CLUSTER_KINDS:
             assert labels[Label.INSTANCE] == set_name(rendered.stack)
             assert {Label.NAME, Label.COMPONENT} <= labels.keys()
 
@@ -220,7 +239,7 @@ def test_the_mounted_config_map_holds_every_file_that_a_container_names(manifest
         conf = {REDIS_CONF, ACL_CONF} if name == "redis" else {SENTINEL_CONF}
         scripts = {script.value for script in Script if script.startswith(f"{name}-")}
         assert data.keys() == conf | scripts | {Script.ASK}
-        assert scripts | conf - {ACL_CONF} == used
+        assert scripts | conf - {ACL_CONF} == used | ON_DEMAND & scripts
 
 
 def test_every_script_reaches_a_pod(manifests: list[Manifest]) -> None:
@@ -266,18 +285,27 @@ def test_the_set_name_differs_per_environment(render_once: RenderOnce) -> None:
     assert names == {"cache-dev", "cache-prod"}
 
 
+def secret_keys(volume: Manifest) -> dict[bool, set[str]]:
+    """The keys of a Secret that a volume shows: those that must exist (False), and those that may (True)."""
+    sources = volume["projected"]["sources"] if "projected" in volume else [volume]
+    return {
+        s["secret"].get("optional", False): {i["key"] for i in s["secret"]["items"]} for s in sources if "secret" in s
+    }
+
+
 def test_pods_mount_only_the_passwords_they_need(manifests: list[Manifest]) -> None:
     made = credentials.secret_files(credentials.generate())
     expected = {
-        "redis": {"app", "repl", "sentinel", "exporter", "ops", "sentinel-auth"},
+        "redis": {"app", "repl", "sentinel", "exporter", "ops", "admin", "sentinel-auth"},
         "sentinel": {"sentinel", "ops", "sentinel-auth"},
     }
     for name, template in templates(manifests):
-        volumes = {volume["name"]: volume["secret"] for volume in template["spec"]["volumes"] if "secret" in volume}
-        keys = {volume: {item["key"] for item in secret["items"]} for volume, secret in volumes.items()}
-        assert keys == {"secrets": expected[name], "exporter": {"exporter.json"}}
-        assert all(keys[volume] <= made.keys() for volume in keys)
-        assert all(secret["defaultMode"] == 0o440 for secret in volumes.values())
+        volumes = {volume["name"]: volume for volume in template["spec"]["volumes"]}
+        keys = {volume: found for volume, content in volumes.items() if (found := secret_keys(content))}
+        alternates = {f"{key}.alt" for key in expected[name]}
+        assert keys == {"secrets": {False: expected[name], True: alternates}, "exporter": {False: {"exporter.json"}}}
+        assert keys["secrets"][False] | keys["exporter"][False] <= made.keys()
+        assert volumes["secrets"]["projected"]["defaultMode"] == volumes["exporter"]["secret"]["defaultMode"] == 0o440
         by_container = {
             c["name"]: {mount["name"] for mount in c["volumeMounts"]} for c in template["spec"]["containers"]
         }
@@ -343,10 +371,11 @@ def test_a_changed_setting_changes_the_pod_template_of_its_set_only(component: s
     assert changed == [component]
 
 
-def test_config_maps_are_immutable_and_named_by_their_content(manifests: list[Manifest]) -> None:
-    for config_map in of_kind(manifests, "ConfigMap"):
-        assert config_map["immutable"] is True
-        assert re.fullmatch(r"(redis|sentinel)-files-[0-9a-f]{10}", config_map["metadata"]["name"])
+def test_what_pods_mount_is_immutable_and_named_by_its_content(manifests: list[Manifest]) -> None:
+    for _, template in templates(manifests):
+        (name,) = [v["configMap"]["name"] for v in template["spec"]["volumes"] if "configMap" in v]
+        assert named(manifests, "ConfigMap", name)["immutable"] is True
+        assert re.fullmatch(r"(redis|sentinel)-files-[0-9a-f]{10}", name)
 
 
 def test_production_separates_pods_by_node_and_zone_and_dev_only_prefers_to(render_once: RenderOnce) -> None:
@@ -408,6 +437,47 @@ def test_network_policies_allow_the_paths_of_the_set_and_nothing_else(
     assert sorted(clients) == sorted(2 * [*settings.network.client_namespaces, *monitored])
 
 
+def test_pods_have_the_priority_that_the_stack_names(render_once: RenderOnce) -> None:
+    prod = list(render_once("prod").manifests.values())
+    (declared,) = of_kind(prod, "PriorityClass")
+    assert (declared["metadata"]["name"], declared["value"]) == ("cache-prod", 1_000_000)
+    named_only = list(render("dev", overrides=["priority.className=high"]).manifests.values())
+    assert "PriorityClass" not in {manifest["kind"] for manifest in named_only}
+    for manifests, name in ((prod, "cache-prod"), (named_only, "high")):
+        assert {template["spec"]["priorityClassName"] for _, template in templates(manifests)} == {name}
+    assert all("priorityClassName" not in t["spec"] for _, t in templates(list(render_once("dev").manifests.values())))
+
+
+ENCRYPTED = ["tls.enabled=true", "tls.secretName=certificates"]
+
+
+def test_with_tls_every_container_gets_the_certificate_and_the_exporter_asks_over_it() -> None:
+    manifests = list(render("dev", overrides=ENCRYPTED).manifests.values())
+    for name, template in templates(manifests):
+        (volume,) = [v["secret"] for v in template["spec"]["volumes"] if v["name"] == "tls"]
+        assert volume["secretName"] == "certificates"
+        assert {item["key"] for item in volume["items"]} == {"tls.crt", "tls.key", "ca.crt"}
+        assert template["metadata"]["annotations"] == {"cachestack/tls-version": "1"}
+        for container in template["spec"]["containers"]:
+            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "tls"]
+            if container["name"] == name:
+                assert environment(container)[ScriptEnv.TLS_DIR] == mount["mountPath"]
+            else:
+                assert f"rediss://127.0.0.1:{Port.REDIS if name == 'redis' else Port.SENTINEL}" in container["command"]
+                assert f"{mount['mountPath']}/ca.crt" in container["command"]
+    texts = [text for c in of_kind(manifests, "ConfigMap") for key, text in c["data"].items() if key.endswith(".conf")]
+    assert len(texts) == 2
+    for text in texts:
+        assert "\nport 0\ntls-port @port@\n" in text
+        assert "\nport @port@" not in text
+
+
+def test_another_version_of_the_certificate_rolls_the_pods_and_changes_nothing_else() -> None:
+    before, after = (render("dev", overrides=[*ENCRYPTED, f"tls.version={n}"]).manifests for n in ("a", "b"))
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed == {"08-statefulset-redis.yaml", "08-statefulset-sentinel.yaml"}
+
+
 def test_without_the_switch_there_are_no_network_policies() -> None:
     kinds = {m["kind"] for m in render("dev", overrides=["network.policies=false"]).manifests.values()}
     assert "NetworkPolicy" not in kinds
@@ -427,6 +497,36 @@ def test_service_monitors_find_one_named_port_per_set_and_set_the_job_that_rules
         assert relabeling["targetLabel"] == "job"
         jobs.add(relabeling["replacement"])
     assert jobs == {Job.REDIS, Job.SENTINEL}
+
+
+def test_the_rules_watch_this_set_and_know_its_size() -> None:
+    settings = ["redis.maxClients=500", "redis.replicas=5", "sentinel.replicas=5", "sentinel.quorum=3"]
+    settings += ["monitoring.labels={release: prometheus}", "monitoring.grafana=https://grafana.example"]
+    settings += ["monitoring.runbooks=https://docs.example/runbooks"]
+    manifests = list(render("prod", overrides=settings).manifests.values())
+    (rule,) = of_kind(manifests, "PrometheusRule")
+    assert rule["metadata"]["labels"]["release"] == "prometheus"
+    rules = {r["alert"]: r for group in rule["spec"]["groups"] for r in group["rules"] if "alert" in r}
+    assert "/ 500 >" in rules["RedisConnectionsNearLimit"]["expr"]
+    assert all('namespace="cache-prod"' in r["expr"] for r in rules.values() if "redis_connected_clients" in r["expr"])
+    links = rules["RedisDown"]["annotations"]
+    assert links["runbook_url"] == "https://docs.example/runbooks#redisdown"
+    assert links["dashboard_url"].startswith("https://grafana.example/d/")
+
+
+def test_there_is_a_config_map_per_dashboard_for_the_sidecar_of_grafana(render_once: RenderOnce) -> None:
+    boards = {
+        name: config_map["data"]
+        for config_map in of_kind(list(render_once("prod").manifests.values()), "ConfigMap")
+        if config_map["metadata"]["labels"].get("grafana_dashboard") == "1"
+        for name in [config_map["metadata"]["name"]]
+    }
+    assert boards.keys() == {f"dashboard-{DASHBOARD_UIDS[key]}" for key in BOARDS}
+    for data in boards.values():
+        ((file, text),) = data.items()
+        assert f"{json.loads(text)['uid']}.json" == file
+    without = render("prod", overrides=["monitoring.dashboards=false"]).manifests
+    assert not any("dashboard" in name for name in without)
 
 
 def test_service_monitors_are_left_out_where_the_operator_is_not_installed(render_once: RenderOnce) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from cacheclient.contract import Channel, RedisUser
-from infra.redis_conf import MIB, RedisConf, SentinelConf, acl_text, maxmemory_bytes, redis_conf, sentinel_conf
+from infra.redis_conf import MIB, RedisConf, SentinelConf, Tls, acl_text, maxmemory_bytes, redis_conf, sentinel_conf
 
 
 def directives(text: str) -> dict[str, str]:
@@ -114,7 +114,7 @@ def test_every_user_of_the_contract_has_one_acl_line_with_a_hash_and_default_is_
     lines = acl_text(RedisConf(memory_limit=512 * MIB)).splitlines()
     assert lines[0] == "user default reset"
     assert [line.split()[1] for line in lines[1:]] == [str(user) for user in RedisUser]
-    assert all(line.split()[2:4] == ["on", f"#@sha256:{line.split()[1]}@"] for line in lines[1:])
+    assert all(line.split()[2:4] == ["on", f"@hashes:{line.split()[1]}@"] for line in lines[1:])
 
 
 def test_no_user_may_use_all_channels() -> None:
@@ -133,5 +133,28 @@ def test_the_app_gets_its_key_patterns_and_the_three_channels() -> None:
 def test_the_texts_hold_no_password() -> None:
     conf = RedisConf(memory_limit=512 * MIB)
     for line in [*redis_conf(conf).splitlines(), *sentinel_conf(SentinelConf(set_name="cache-dev")).splitlines()]:
-        if any(word in line for word in ("masterauth", "requirepass", "auth-pass")):
+        if any(word in line for word in ("masterauth", "sentinel-pass", "auth-pass")):
             assert line.split()[-1].startswith("@password:")
+
+
+def test_with_tls_there_is_no_port_in_clear_text_and_replication_is_encrypted_too() -> None:
+    for client_auth, word in ((False, "no"), (True, "yes")):
+        tls = Tls(client_auth=client_auth)
+        for text in (
+            redis_conf(RedisConf(memory_limit=512 * MIB, tls=tls)),
+            sentinel_conf(SentinelConf(set_name="cache-dev", tls=tls)),
+        ):
+            found = directives(text)
+            assert (found["port"], found["tls-port"], found["tls-replication"]) == ("0", "@port@", "yes")
+            assert found["tls-auth-clients"] == word
+            for name, file in (("cert", "tls.crt"), ("key", "tls.key"), ("ca-cert", "ca.crt")):
+                assert found[f"tls-{name}-file"] == f"@tls@/{file}"
+
+
+def test_the_exporter_may_not_read_the_configuration_which_holds_the_replication_password() -> None:
+    assert not [rule for rule in rules_of("exporter", acl_text(RedisConf(memory_limit=512 * MIB))) if "config" in rule]
+
+
+def test_only_the_admin_may_change_users() -> None:
+    text = acl_text(RedisConf(memory_limit=512 * MIB))
+    assert [user for user in RedisUser if "+acl|setuser" in rules_of(user, text)] == [RedisUser.ADMIN]

@@ -26,6 +26,8 @@ MINIMAL: dict[str, Any] = {
     "sentinel": {},
     "exporter": {},
     "monitoring": {},
+    "priority": {},
+    "tls": {},
     "network": {},
 }
 
@@ -104,6 +106,13 @@ def test_a_missing_key_is_named_with_what_it_may_be() -> None:
         ({"protect": "yes"}, "protect: 'yes' is not allowed; true or false"),
         ({"namespace": "Cache"}, "namespace: 'Cache' is not allowed; a Kubernetes name"),
         ({"monitoring": {"scrapeInterval": "1m"}}, "monitoring.scrapeInterval: '1m' is not allowed; 1s to 999s"),
+        ({"tls": {"version": ""}}, "tls.version: '' is not allowed; a text of 1 to 63"),
+        ({"tls": {"version": 1}}, "tls.version: 1 is not allowed; a text of 1 to 63"),
+        ({"priority": {"value": -1}}, "priority.value: -1 is not allowed; a whole number, 0 to"),
+        (
+            {"monitoring": {"grafana": "grafana.example"}},
+            "monitoring.grafana: 'grafana.example' is not allowed; an http",
+        ),
         ({"network": {"clientNamespaces": "apps"}}, "network.clientNamespaces: 'apps' is not allowed; a list of"),
     ],
 )
@@ -132,6 +141,8 @@ def test_an_impossible_value_is_refused_with_its_path_and_what_is_allowed(
         ({"redis": {"memory": "31Mi"}}, "redis.memory: 31Mi is not allowed; memory_limit is 32505856: at least"),
         ({"redis": {"storage": "3Gi"}}, "redis.storage: 3Gi is not allowed; at least 3687Mi, 3 times maxmemory"),
         ({"redis": {"cpuRequest": "2"}}, "redis.cpuRequest: 2 is not allowed; at most redis.cpuLimit (1)"),
+        ({"priority": {"value": 5}}, "priority.className: '' is not allowed; priority.value (5) declares a class"),
+        ({"priority": {"value": 5, "className": "system-x"}}, "priority.className: 'system-x' is not allowed"),
         ({"exporter": {"cpuLimit": "5m"}}, "exporter.cpuRequest: 10m is not allowed; at most exporter.cpuLimit (5m)"),
     ],
 )
@@ -161,7 +172,8 @@ def test_an_impossible_stack_name_is_refused() -> None:
 
 
 PASSWORDS = {
-    name: f"{name}-0123456789abcdef" for name in ("app", "repl", "sentinel", "exporter", "ops", "sentinel-auth")
+    name: f"{name}-0123456789abcdef"
+    for name in ("app", "repl", "sentinel", "exporter", "ops", "admin", "sentinel-auth")
 }
 
 

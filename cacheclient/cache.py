@@ -131,6 +131,7 @@ class AsyncCache:
         if not self._open:
             return
         self._open, self._closed = False, True
+        await self._parts.revalidation.close()
         await self._parts.flights.close()
         await self._parts.tags.close()
         await self._invalidation.journal.close()

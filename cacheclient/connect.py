@@ -37,6 +37,7 @@ from cacheclient.remote import (
     parse,
     read_secret,
 )  # fmt: skip
+from cacheclient.revalidation import Revalidation
 from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags
@@ -87,6 +88,7 @@ class Parts:
     serializer: Serializer
     tags: Tags
     flights: Flights
+    revalidation: Revalidation
     invalidation: Invalidation
     reader: Reader
 
@@ -146,14 +148,18 @@ def assemble(
     tags = Tags(store, space, gate, clock)
     loads = Loads(space, store, local, serializer, tags, options, stats=stats, gate=gate, clock=clock)
     flights = Flights(loads, options.sync.max_staleness, stats=stats, gate=gate, clock=clock)
-    invalidation = Invalidation(space, store, local, serializer, flights, tags, options, stats=stats, clock=clock)
+    revalidation = Revalidation(space, store, local, tags, stats)
+    invalidation = Invalidation(
+        space, store, local, serializer, flights, tags, revalidation, options, stats=stats, clock=clock
+    )
     tags.distrust(invalidation.journal.owes_tag)
+    revalidation.distrust(invalidation.journal.__contains__)
     if shared.link is not None and shared.listener is not None:
         shared.listener.report_to(invalidation.told, invalidation.heard)
         shared.link.on_renewal(invalidation.journal.replay)
     peek = local.reader(gate, clock, stats.all_lookups)
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
-    return Parts(stats, shared, local, serializer, tags, flights, invalidation, reader)
+    return Parts(stats, shared, local, serializer, tags, flights, revalidation, invalidation, reader)
 
 
 def target_of(

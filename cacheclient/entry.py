@@ -121,6 +121,11 @@ def _unpack_tags(section: bytes) -> Tagged | None:
     return tuple(tags)
 
 
+def value_id(head: bytes) -> bytes | None:
+    """Return the write id in the first nine bytes of a value; None if they are of a marker, or of nothing."""
+    return head[1 : 1 + ID_BYTES] if head[:1] == VALUE and len(head) > ID_BYTES else None
+
+
 def tombstone(write_id: bytes) -> bytes:
     """Return the bytes that an invalidation stores."""
     return TOMBSTONE + write_id

@@ -25,6 +25,7 @@ from cacheclient.keys import Glob, KeySpace, escape
 from cacheclient.local import Local
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Store
+from cacheclient.revalidation import Revalidation
 from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
 from cacheclient.tags import NAMESPACE, Tags
@@ -47,6 +48,7 @@ class Invalidation:
         serializer: Serializer,
         flights: Flights,
         tags: Tags,
+        revalidation: Revalidation,
         options: CacheOptions,
         *,
         stats: Stats,
@@ -58,6 +60,7 @@ class Invalidation:
         self._serializer = serializer
         self._flights = flights
         self._tags = tags
+        self._revalidation = revalidation
         # Tombstones outlive every load that may have begun before them, markers every entry of the default ttl.
         self._grave = 2 * options.lock.lease
         self._marker_life = 2 * options.l2.ttl
@@ -137,9 +140,9 @@ class Invalidation:
     def told(self, keys: list[str] | None) -> None:
         """Take a push of the listener: these Redis keys changed; None means that any may have."""
         if keys is None:
-            self._local.flush()
             self._tags.forget()
             self._flights.pushed_all()
+            self._revalidation.begin()
             return
         for full in keys:
             if (key := self._space.short(full)) is not None:

@@ -108,7 +108,7 @@ class Listener:
             pipe.close()
 
     async def _listen(self, pipe: Pipe, connection: Connection) -> None:
-        """Turn tracking on, forget what was learnt before, then prove freshness four times per ``max_staleness``."""
+        """Turn tracking on, doubt what was learnt before, then prove freshness four times per ``max_staleness``."""
         prefixes = (word for prefix in self._prefixes for word in ("PREFIX", prefix))
         await pipe.call("CLIENT", "TRACKING", "ON", "BCAST", *prefixes)
         self._told(None)

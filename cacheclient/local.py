@@ -12,19 +12,24 @@ read, everything that drops the key drops the fence too, and ``commit`` stores o
 of one key that overlap share a fence: were each to replace the one before, a key read more often than Redis answers
 would never be stored. The first to commit takes the fence away, the others need not store the same again.
 
+Epochs. When a change may have been missed (the listener connected anew, the master changed), everything here becomes
+suspect: it keeps its place but does not answer until ``settle``, or a read of it, has found the same write in L2 (see
+``revalidation``). A suspect entry is one whose ``expires`` is parked in the past, so that a hit compares nothing more.
+
 All methods belong to one thread (the event loop's). Other threads may look into ``table``: a dict read is atomic.
 """
 
 from __future__ import annotations
 
+import math
 import random
-from collections import OrderedDict
+from collections import OrderedDict, deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate
-from cacheclient.entry import Flag
+from cacheclient.entry import Flag, Tagged
 from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
 from cacheclient.serializer import Stored
@@ -33,6 +38,7 @@ from cacheclient.stats import Histogram, TierStats
 MAX_FREQUENCY: Final = 3
 _SAMPLE: Final = 64  # one hit in so many is timed
 _SMALL_SHARE: Final = 10  # the small queue holds one part in ten, as in the paper
+_PARKED: Final = -math.inf  # expiry of a suspect entry
 
 
 class Mark:
@@ -47,18 +53,26 @@ class Mark:
 
 
 class Item:
-    """One entry of L1. ``expires`` is on the cache's clock (seconds); ``size`` is the encoded size in bytes."""
+    """One entry of L1.
 
-    __slots__ = ("expires", "frequency", "guards", "in_main", "kept", "key", "size", "value", "write_id", "written_ms")
+    ``expires`` is on the cache's clock (seconds), and so is ``ends``, which is the same while the entry is suspect;
+    ``size`` is the encoded size in bytes. ``tags`` are the tokens stored with it, ``guards`` what is watched of them.
+    """
+
+    __slots__ = (
+        "ends", "expires", "frequency", "guards", "in_main", "kept", "key", "size", "tags", "value", "write_id",
+        "written_ms",
+    )  # fmt: skip
 
     def __init__(self, key: str, stored: Stored, expires: float, guards: tuple[Mark, ...]) -> None:
         self.key = key
         self.value = stored.value
-        self.expires = expires
+        self.expires = self.ends = expires
         self.size = stored.size
         self.write_id = stored.envelope.write_id
         self.written_ms = stored.envelope.written_ms
         self.kept = bool(stored.envelope.flags & Flag.KEPT)
+        self.tags = stored.envelope.tags
         self.guards = guards
         self.frequency = 0
         self.in_main = False
@@ -89,6 +103,8 @@ class Local:
         self._main: OrderedDict[str, Item] = OrderedDict()
         self._ghost: OrderedDict[int, None] = OrderedDict()
         self._fences: dict[str, Fence] = {}
+        self._doubted: tuple[deque[Item], ...] = ()  # suspect entries, by how often they were used: the most used first
+        self._untagged: Tagged = ()
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
 
     def reader(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any]:
@@ -167,15 +183,67 @@ class Local:
     def flush(self) -> None:
         """Forget everything and void every fill in flight."""
         self._fences.clear()
+        self._doubted = ()
         for queue in (self.table, self._small, self._main, self._ghost):
             queue.clear()
-        self._stats.size_bytes = self._stats.entries = 0
+        self._stats.size_bytes = self._stats.entries = self._stats.suspects = 0
+
+    def suspect(self) -> None:
+        """Answer with nothing of what is here until it is proved anew, and void every fill in flight.
+
+        For when any key may have changed unseen.
+        """
+        self._fences.clear()
+        self._doubted = tuple(deque() for _ in range(MAX_FREQUENCY + 1))
+        for item in self.table.values():
+            item.expires = _PARKED
+            self._doubted[MAX_FREQUENCY - item.frequency].append(item)
+        self._stats.suspects = len(self.table)
+
+    def doubted(self, count: int) -> list[Item]:
+        """Take out up to ``count`` suspect entries, the most used first: ``settle`` them, or ``doubt`` them again."""
+        found: list[Item] = []
+        for queue in self._doubted:
+            while queue and len(found) < count:
+                item = queue.popleft()
+                if item.expires == _PARKED and self.table.get(item.key) is item:
+                    found.append(item)
+        return found
+
+    def doubt(self, items: list[Item]) -> None:
+        """Put suspect entries back whose write nobody could look up: they are the next."""
+        if self._doubted:
+            self._doubted[0].extendleft(reversed(items))
+
+    def settle(self, item: Item, fence: Fence, guards: tuple[Mark, ...] | None) -> bool:
+        """Trust a suspect entry again under ``guards``, or with None forget it: L2 holds another write, or none.
+
+        Returns:
+            Whether that was done. Not if the fence, registered before L2 was asked, has fallen: then the key was
+            dropped, or became suspect once more, or a read of it was quicker.
+        """
+        if self._fences.get(item.key) is not fence or self.table.get(item.key) is not item:
+            return False
+        del self._fences[item.key]
+        if guards is None:
+            self._remove(item)
+        else:
+            self._renew(item, item.ends, guards)
+        return True
 
     def _insert(self, item: Item) -> bool:
         if not self._options.max_entries or item.size > self._options.max_bytes:
             return False
+        if item.tags == self._untagged:  # entries without tags of their own have the namespace's alone: kept once
+            item.tags = self._untagged
+        elif len(item.tags) == 1:
+            self._untagged = item.tags
         old = self.table.get(item.key)
         if old is not None:  # a value is fetched again only when the one here is past its time, or not to be trusted
+            if old.write_id == item.write_id and old.size == item.size:  # it is the same, and keeps its place
+                old.value = item.value
+                self._renew(old, item.expires, item.guards)
+                return True
             self._remove(old)
             self._stats.evictions["replaced"] += 1
         while (
@@ -192,9 +260,19 @@ class Local:
         self._stats.entries = len(self.table)
         return True
 
+    def _renew(self, item: Item, expires: float, guards: tuple[Mark, ...]) -> None:
+        self._stats.suspects -= item.expires == _PARKED
+        item.guards = guards
+        item.ends = expires
+        item.expires = expires  # last: another thread may be looking
+
     def _remove(self, item: Item) -> None:
         del (self._main if item.in_main else self._small)[item.key]
+        self._forget(item)
+
+    def _forget(self, item: Item) -> None:
         del self.table[item.key]
+        self._stats.suspects -= item.expires == _PARKED
         self._stats.size_bytes -= item.size
         self._stats.entries = len(self.table)
 
@@ -205,8 +283,7 @@ class Local:
             item = self._evict_small()
         if item is None:
             item = self._evict_main()
-        self.table.pop(item.key)
-        self._stats.size_bytes -= item.size
+        self._forget(item)
         self._stats.evictions["capacity"] += 1
 
     def _evict_small(self) -> Item | None:

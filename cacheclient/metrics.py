@@ -33,6 +33,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "leases": ("granted", "wait", "value"),
     "invalidations": ("key/local", "key/remote", "tag/local", "tag/remote", "pattern/local", "event/remote"),
     "stale_served": ("load_failed", "reloading"),
+    "revalidated": ("trusted", "dropped"),
 }
 
 Sample = tuple[tuple[str, ...], float]
@@ -68,7 +69,8 @@ class CacheCollector(Collector):
                        contract.MEMORY_PRESSURE, contract.EVICTIONS, contract.ERRORS, contract.LOADER_CALLS,
                        contract.COALESCED, contract.LEASES, contract.INVALIDATIONS, contract.CONNECTION_ERRORS,
                        contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS,
-                       contract.CIRCUIT_STATE, contract.STALE_SERVED):  # fmt: skip
+                       contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
+                       contract.REVALIDATED):  # fmt: skip
             yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
                        contract.LOADER_SECONDS, contract.FAILOVER_SECONDS):  # fmt: skip
@@ -139,6 +141,8 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.LISTENER_GAPS.name: [((name,), stats.gaps)],
         contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
         contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],
+        contract.SUSPECT_ENTRIES.name: [((name,), l1.suspects)],
+        contract.REVALIDATED.name: [((name, o), stats.revalidated[o]) for o in _CLOSED["revalidated"]],
     }
     return cells[metric.name]
 

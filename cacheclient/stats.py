@@ -60,7 +60,7 @@ class Histogram:
 
 @dataclass(slots=True)
 class TierStats:
-    """Counters of one tier. ``size_bytes`` and ``entries`` are levels, the rest only rise."""
+    """Counters of one tier. ``size_bytes``, ``entries`` and ``suspects`` are levels, the rest only rise."""
 
     hits: int = 0
     misses: int = 0
@@ -70,6 +70,7 @@ class TierStats:
     evictions: Counter[str] = field(default_factory=Counter)
     lookup: Histogram = field(default_factory=Histogram)
     write: Histogram = field(default_factory=Histogram)
+    suspects: int = 0  # entries that do not answer until they are proved anew
 
     @property
     def lookups(self) -> int:
@@ -92,6 +93,7 @@ class TierStats:
             _count(self.evictions, other.evictions, sign),
             self.lookup.combine(other.lookup, sign),
             self.write.combine(other.write, sign),
+            self.suspects + level * other.suspects,
         )
 
 
@@ -116,6 +118,7 @@ class Stats:
     invalidations: Counter[str] = field(default_factory=Counter)  # by "mode/origin"
     errors: Counter[str] = field(default_factory=Counter)  # by "tier/type"
     stale_served: Counter[str] = field(default_factory=Counter)  # by reason: load_failed, reloading
+    revalidated: Counter[str] = field(default_factory=Counter)  # suspect entries of L1, by outcome: trusted, dropped
     connection_errors: int = 0
     failovers: int = 0
     gaps: int = 0
@@ -162,6 +165,7 @@ class Stats:
             invalidations=_count(self.invalidations, other.invalidations, sign),
             errors=_count(self.errors, other.errors, sign),
             stale_served=_count(self.stale_served, other.stale_served, sign),
+            revalidated=_count(self.revalidated, other.revalidated, sign),
             connection_errors=self.connection_errors + sign * other.connection_errors,
             failovers=self.failovers + sign * other.failovers,
             gaps=self.gaps + sign * other.gaps,

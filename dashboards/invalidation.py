@@ -11,7 +11,9 @@ from cacheclient.contract import (
     LISTENER_CONNECTED,
     LISTENER_GAPS,
     NAMESPACE_VERSION,
+    REVALIDATED,
     STALE_SERVED,
+    SUSPECT_ENTRIES,
     Exporter,
 )
 from dashboards.document import Row, document
@@ -155,6 +157,19 @@ def _listeners() -> list[Panel]:
             [Query(_SCOPE.client(LISTENER_CONNECTED.name), "{{pod}} {{cache}}")],
             {1: ("connected", "green"), 0: ("lost", "red")},
             width=24,
+        ),
+        graph(
+            "Suspect entries",
+            "Entries of L1 that do not answer until L2 has confirmed them: for a moment after a lost connection.",
+            [Query(_SCOPE.client(SUSPECT_ENTRIES.name), "{{pod}} {{cache}}")],
+            "short",
+        ),
+        graph(
+            "Suspect entries compared",
+            "Dropped ones had changed while the listener was not connected.",
+            [Query(_rate(REVALIDATED, "outcome"), "{{outcome}}")],
+            "ops",
+            stack="normal",
         ),
         table("Processes", "One row per process; those that lost their connection most often first.", "pod", columns),
     ]

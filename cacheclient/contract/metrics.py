@@ -92,6 +92,15 @@ LISTENER_GAPS: Final = Metric(
     "Times the tracking connection was lost, so L1 was re-checked.",
     ("cache",),
 )
+SUSPECT_ENTRIES: Final = Metric(
+    "cache_suspect_entries", "gauge", "Entries of L1 that do not answer until L2 has confirmed them.", ("cache",)
+)
+REVALIDATED: Final = Metric(
+    "cache_revalidated_total",
+    "counter",
+    "Suspect entries of L1 compared with L2, by outcome (trusted, dropped).",
+    ("cache", "outcome"),
+)
 COALESCED: Final = Metric(
     "cache_coalesced_total", "counter", "Callers who joined a load already in flight.", ("cache", "scope")
 )

@@ -57,7 +57,7 @@ class Line:
 
     def push(self, *keys: str) -> None:
         """Tell the cache that these Redis keys changed; without keys that any may have."""
-        self._told(list(keys) or None)
+        self._tell(list(keys) or None)
 
     def freeze(self) -> None:
         """Make the connection half-open: nothing arrives, and no question is answered from now on."""
@@ -81,12 +81,12 @@ class Line:
     def connect(self, *, renewed: bool = False) -> None:
         """Connect anew; ``renewed``: to a master that may have lost what the one before had acknowledged."""
         self._up, self.held = True, False
-        self._told(None)
-        self.gate.until = math.inf
-        self._stats.listener_connected = True
         self._stats.circuit_open = False
         for repeat in self._renewed if renewed else ():
             repeat()
+        self._tell(None)
+        self.gate.until = math.inf
+        self._stats.listener_connected = True
 
     # -- for the cache ------------------------------------------------------------------------------------------------
 
@@ -131,6 +131,12 @@ class Line:
             self._deliver(message)
         elif self._loop is not None:  # another thread's cache made the change
             self._loop.call_soon_threadsafe(self._deliver, message)
+
+    def _tell(self, keys: list[str] | None) -> None:
+        if self._loop is None or self._loop is _running():
+            self._told(keys)
+        else:
+            self._loop.call_soon_threadsafe(self._told, keys)
 
     def _deliver(self, message: Message) -> None:
         if isinstance(message, str):

@@ -6,7 +6,7 @@ import asyncio
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from cacheclient import entry
@@ -111,6 +111,12 @@ class FakeStore:
     async def read(self, key: str) -> bytes | None:
         """Return the stored bytes, or None."""
         return await self._call("read", key, lambda: self._get(key))
+
+    async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
+        """Return the write ids of the values."""
+        return await self._call(
+            "write_ids", " ".join(keys), lambda: [entry.value_id(self._get(k) or b"") for k in keys]
+        )
 
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:
         """Return the value, or take the lease (lease.lua)."""

@@ -78,3 +78,10 @@ async def in_l1(cache: AsyncCache, key: str = "a") -> None:
         assert time.monotonic() < deadline, f"L1 never took {key}"
         await cache.get(key)
         await asyncio.sleep(0.002)
+
+
+async def settled(cache: AsyncCache) -> None:
+    """Wait until every entry of L1 that was suspect has been compared."""
+    comparing = cache._parts.revalidation._task
+    assert comparing is not None
+    await asyncio.wait_for(asyncio.shield(comparing), PATIENCE)

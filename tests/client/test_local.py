@@ -49,6 +49,7 @@ class AgainstAModel(RuleBasedStateMachine):
         self.tier = Tier1(max_entries=4, max_bytes=1024, ttl=10)
         self.open: list[tuple[str, Fence, bool]] = []  # fills in flight: key, fence, whether it fell
         self.model: dict[str, tuple[int, float]] = {}  # what may be served: value and end of life
+        self.doubted: set[str] = set()  # keys that must not be answered
         self.number = 0
 
     @rule(key=KEYS)
@@ -66,6 +67,7 @@ class AgainstAModel(RuleBasedStateMachine):
         assert not (kept and size > 1024)
         if kept:
             self.model[key] = (self.number, self.tier.now + min(10, remaining))
+            self.doubted.discard(key)
 
     @precondition(lambda self: self.open)
     @rule(data=st.data())
@@ -77,12 +79,40 @@ class AgainstAModel(RuleBasedStateMachine):
     def drop(self, key: str) -> None:
         self.tier.local.drop(key)
         self.model.pop(key, None)
+        self.doubted.discard(key)
         self.open = [(k, fence, fell or k == key) for k, fence, fell in self.open]
+
+    @rule()
+    def suspect(self) -> None:
+        self.tier.local.suspect()
+        self.doubted = set(self.tier.local.table)
+        self.open = [(k, fence, True) for k, fence, _ in self.open]
+
+    @rule(count=st.integers(1, 3), data=st.data())
+    def settle(self, count: int, data: st.DataObject) -> None:
+        same = data.draw(st.booleans())
+        items = self.tier.local.doubted(count)
+        assert {item.key for item in items} <= self.doubted
+        frequencies = [item.frequency for item in items]
+        assert frequencies == sorted(frequencies, reverse=True)
+        fences = [self.tier.local.begin(item.key) for item in items]
+        dropped = data.draw(st.sets(st.sampled_from([i.key for i in items]))) if items else set()
+        for key in dropped:  # while L2 is asked
+            self.drop(key)
+        for item, fence in zip(items, fences, strict=True):
+            settled = self.tier.local.settle(item, fence, () if same else None)
+            assert settled == (item.key not in dropped)
+            self.tier.local.abandon(item.key, fence)
+            self.doubted.discard(item.key)
+            self.open = [(k, f, fell or k == item.key) for k, f, fell in self.open]
+            if not same:
+                self.model.pop(item.key, None)
 
     @rule()
     def flush(self) -> None:
         self.tier.local.flush()
         self.model.clear()
+        self.doubted.clear()
         self.open = [(k, fence, True) for k, fence, _ in self.open]
 
     @rule(seconds=st.floats(0.1, 12))
@@ -96,6 +126,7 @@ class AgainstAModel(RuleBasedStateMachine):
             expected, end = self.model[key]
             assert value == expected
             assert self.tier.now < end
+            assert key not in self.doubted, "a suspect entry answered"
 
     @invariant()
     def the_bounds_hold_and_the_counts_are_true(self) -> None:
@@ -104,6 +135,7 @@ class AgainstAModel(RuleBasedStateMachine):
         assert counts.entries == len(local.table) == len(local._small) + len(local._main)
         assert counts.size_bytes == sum(item.size for item in local.table.values()) <= 1024
         assert len(local._ghost) <= 4
+        assert counts.suspects == len(self.doubted & set(local.table))
 
     def teardown(self) -> None:
         for key, fence, _ in self.open:

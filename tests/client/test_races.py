@@ -375,7 +375,7 @@ def any_flight_may_be_joined(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Flights, "_joinable", lambda *_: True)
 
 
-def a_new_connection_flushes_nothing(patch: pytest.MonkeyPatch) -> None:
+def a_new_connection_doubts_nothing(patch: pytest.MonkeyPatch) -> None:
     def report_to(self: Listener, told: Callable[[list[str] | None], None], heard: Any) -> None:
         original(self, lambda keys: told(keys) if keys is not None else None, heard)
 
@@ -429,7 +429,7 @@ RACES: Final[dict[Race, Patch]] = {
     a_caller_comes_after_an_own_invalidation: flights_are_not_detached,
     a_caller_comes_long_after_a_foreign_invalidation: any_flight_may_be_joined,
     a_caller_comes_while_nothing_proves_freshness: any_flight_may_be_joined,
-    a_push_is_lost_while_the_listener_reconnects: a_new_connection_flushes_nothing,
+    a_push_is_lost_while_the_listener_reconnects: a_new_connection_doubts_nothing,
     the_tracking_connection_is_half_open: the_gate_stays_open,
     another_server_answers_at_the_same_address: the_listener_stays_at_an_address,
     an_invalidation_does_not_get_through: nothing_is_owed,

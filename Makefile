@@ -79,6 +79,7 @@ lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 	@$(BIN)/mypy
 	@$(BIN)/mypy -p examples.fingerprint
 	@$(BIN)/mypy tests/typing/api.py
+	@$(BIN)/basedpyright --warnings
 	@$(BIN)/lint-imports
 	@$(BIN)/shellcheck infra/files/*.sh .ci/run
 

@@ -21,7 +21,7 @@ from cacheclient.errors import (
     UnavailableError,
 )
 from cacheclient.lock import Lock
-from cacheclient.missing import MISSING
+from cacheclient.missing import MISSING, Missing
 from cacheclient.options import TTL, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
 from cacheclient.reading import Entry
 from cacheclient.stats import Stats
@@ -47,6 +47,7 @@ __all__ = [
     "LockLostError",
     "LockOptions",
     "LockTimeoutError",
+    "Missing",
     "Stats",
     "SyncOptions",
     "UnavailableError",

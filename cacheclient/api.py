@@ -34,7 +34,7 @@ class Invalidation(BaseModel):
     key: Annotated[str, Field(min_length=1, max_length=512, description="the id, without namespace and version")]
 
 
-def router(cache: Callable[[], AsyncCache], admin_token: str | None) -> APIRouter:
+def router(cache: Callable[[], AsyncCache[Any]], admin_token: str | None) -> APIRouter:
     """Return the routes for ``cache`` (called at each request, so that it may be opened later)."""
     routes = APIRouter(prefix="/cache", tags=["cache"])
 
@@ -70,7 +70,7 @@ def app() -> FastAPI:
     admin_token = read_secret(token_file) if token_file else None
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
-    opened: list[AsyncCache] = []
+    opened: list[AsyncCache[Any]] = []
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:

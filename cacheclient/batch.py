@@ -10,18 +10,19 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
-from cacheclient.missing import MISSING
+from cacheclient.missing import MISSING, Missing
 
-ManyLoader = Callable[[Sequence[str]], Awaitable[Mapping[str, Any]]]
+T = TypeVar("T")
+ManyLoader = Callable[[Sequence[str]], Awaitable[Mapping[str, T | Missing | Exception]]]
 _QUIET: Final = 0.001  # seconds without another key after which the batch leaves
 
 
 class Batch:
     """Collects keys and loads them together."""
 
-    def __init__(self, load_many: ManyLoader) -> None:
+    def __init__(self, load_many: ManyLoader[Any]) -> None:
         self._load_many = load_many
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._timer: asyncio.TimerHandle | None = None

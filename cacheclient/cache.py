@@ -10,63 +10,43 @@ An L1 hit is one call of ``peek`` (see ``local``): no lock, no key formatting an
 from __future__ import annotations
 
 import asyncio
-import warnings
-from collections.abc import Iterable, Mapping
-from pathlib import Path
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from time import perf_counter
-from typing import Any, Self, Unpack
+from typing import Any, TypeVar, Unpack, overload
 
 from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
-from cacheclient.clock import Clock, boottime
-from cacheclient.codec import Codec, for_name
-from cacheclient.connect import Connect, assemble, connect, environment, target_of
-from cacheclient.errors import ClosedError
-from cacheclient.invalidation import Progress
-from cacheclient.jobs import RELOADING, Job, Loader, Terms, due_early
-from cacheclient.keys import Glob, KeySpace
+from cacheclient.connect import Settings, environment, target_of
+from cacheclient.core import T
+from cacheclient.jobs import RELOADING, Job, LoadOptions, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
-from cacheclient.missing import ABSENT, MISSING
-from cacheclient.options import CacheOptions
+from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.reading import Entry
-from cacheclient.remote import Target
 from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
-from cacheclient.tags import NAMESPACE
+from cacheclient.writes import Writes
+
+D = TypeVar("D")
+V = TypeVar("V")
 
 
-class AsyncCache:
+class AsyncCache(Writes[T]):
     """A two-tier cache for one namespace, for asyncio. Open it with ``async with``.
 
+    It is generic in the type of its values: ``from_url(..., type=Profile)`` gives an ``AsyncCache[Profile]``.
     Values that L1 returns are shared between callers: treat them as read-only.
     """
 
-    def __init__(
-        self,
-        target: Target,
-        *,
-        namespace: str,
-        version: int = 1,
-        type: Any = Any,  # noqa: A002  the word msgspec and the field use
-        codec: str | Codec = "msgpack",
-        options: CacheOptions | None = None,
-        clock: Clock = boottime,
-        connect: Connect = connect,
-    ) -> None:
-        """Prepare a cache; nothing is opened before ``start``. See ``from_url`` for the parameters.
-
-        ``clock`` and ``connect`` are for tests (``cacheclient.testing``): the time, and what brings the shared side.
-        """
-        self.options = options or CacheOptions()
-        self.space = KeySpace(namespace, version)
-        chosen = for_name(codec, type) if isinstance(codec, str) else codec
-        self._parts = parts = assemble(target, self.space, chosen, self.options, clock, connect)
-        self._stats = parts.stats
-        self._invalidation = parts.invalidation
-        # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.
-        self.peek = parts.reader.peek
-        self._open = self._closed = False
-
+    @overload
+    @classmethod
+    def from_url(
+        cls, url: str, *, namespace: str, version: int = 1, type: type[V], **settings: Unpack[Settings]
+    ) -> AsyncCache[V]: ...
+    @overload
+    @classmethod
+    def from_url(
+        cls, url: str, *, namespace: str, version: int = 1, type: Any = Any, **settings: Unpack[Settings]
+    ) -> AsyncCache[Any]: ...
     @classmethod
     def from_url(
         cls,
@@ -74,14 +54,9 @@ class AsyncCache:
         *,
         namespace: str,
         version: int = 1,
-        type: Any = Any,  # noqa: A002
-        codec: str | Codec = "msgpack",
-        options: CacheOptions | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        password_file: str | Path | None = None,
-        sentinel_password_file: str | Path | None = None,
-    ) -> Self:
+        type: Any = Any,  # noqa: A002  the word msgspec and the field use
+        **settings: Unpack[Settings],
+    ) -> AsyncCache[Any]:
         """Return a cache, not yet open.
 
         Args:
@@ -89,21 +64,22 @@ class AsyncCache:
             namespace: first part of every key; one namespace is one kind of value.
             version: rises with the schema of the values; pods of two versions do not read each other's entries.
             type: what values are decoded to: any type msgspec knows.
-            codec: ``msgpack``, ``json``, ``raw``, or an object of your own.
-            options: sizes, lifetimes and time limits.
-            username: the Redis user; wins over the URL's.
-            password: its password; wins over the URL's.
-            password_file: a file that holds it instead.
-            sentinel_password_file: a file with the password that the Sentinels ask for.
+            settings: codec, options and credentials, see ``Settings``.
 
         Raises:
             ConfigurationError: if any of this cannot work.
         """
-        target = target_of(url, username, password, password_file, sentinel_password_file)
-        return cls(target, namespace=namespace, version=version, type=type, codec=codec, options=options)
+        target, rest = target_of(url, settings)
+        return cls(target, namespace=namespace, version=version, type=type, **rest)
 
+    @overload
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: Any = Any) -> Self:  # noqa: A002
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: type[V]) -> AsyncCache[V]: ...
+    @overload
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: Any = Any) -> AsyncCache[Any]: ...
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: Any = Any) -> AsyncCache[Any]:  # noqa: A002
         """Return the cache that the environment describes (``contract.Env``), as the deployed pods do.
 
         Raises:
@@ -111,53 +87,12 @@ class AsyncCache:
         """
         return cls.from_url(type=type, **environment(environ))
 
-    # -- lifecycle ----------------------------------------------------------------------------------------------------
-
-    async def start(self) -> None:
-        """Open the cache. Waits at most ``l2.connect_timeout`` for Redis, which may be away."""
-        if self._open or self._closed:
-            raise ClosedError("a cache is opened once: make another one")
-        self._open = True
-        self._invalidation.journal.start()
-        if self._parts.shared.link is not None:
-            try:
-                await self._parts.shared.link.start()
-            except BaseException:  # cancelled while waiting for Redis: nobody will call close
-                await self.close()
-                raise
-
-    async def close(self) -> None:
-        """Cancel loads in flight, send what is owed to Redis once more, and close every connection. Twice is fine."""
-        if not self._open:
-            return
-        self._open, self._closed = False, True
-        await self._parts.revalidation.close()
-        await self._parts.flights.close()
-        await self._parts.tags.close()
-        await self._invalidation.journal.close()
-        if self._parts.shared.listener is not None:
-            await self._parts.shared.listener.close()
-        if self._parts.shared.link is not None:
-            await self._parts.shared.link.close()
-        self._parts.local.flush()
-
-    async def __aenter__(self) -> Self:
-        await self.start()
-        return self
-
-    async def __aexit__(self, *exc_info: object) -> None:
-        await self.close()
-
-    def disown(self) -> None:
-        """Take note, in a forked child, that another process opened this and will close it."""
-        self._open = False
-
-    def __del__(self) -> None:
-        if getattr(self, "_open", False):
-            warnings.warn(f"cache {self.space.prefix!r} was never closed", ResourceWarning, source=self, stacklevel=2)
-
     # -- reads --------------------------------------------------------------------------------------------------------
 
+    @overload
+    async def get(self, key: str) -> T | None: ...
+    @overload
+    async def get(self, key: str, default: D) -> T | D: ...
     async def get(self, key: str, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``; pass ``MISSING`` to tell a cached None from no entry."""
         value = self.peek(key)
@@ -166,16 +101,22 @@ class AsyncCache:
             value = stored.value if stored is not None and fresh else MISSING
         return default if value is MISSING else value
 
-    async def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+    async def get_many(self, keys: Iterable[str]) -> dict[str, T]:
         """Return the values of those ``keys`` that are cached; all L2 reads travel together."""
         wanted = list(dict.fromkeys(keys))
         found = await asyncio.gather(*(self.get(key, MISSING) for key in wanted))
         return {key: value for key, value in zip(wanted, found, strict=True) if value is not MISSING}
 
+    @overload
+    async def get_or_load(self, key: str, load: Callable[[str], Awaitable[T]], **options: Unpack[LoadOptions]) -> T: ...
+    @overload
+    async def get_or_load(
+        self, key: str, load: Callable[[str], Awaitable[T | Missing]], **options: Unpack[LoadOptions]
+    ) -> T | Missing: ...
     async def get_or_load(
         self,
         key: str,
-        load: Loader,
+        load: Callable[[str], Awaitable[Any]],
         *,
         ttl: float | None = None,
         negative_ttl: float | None = None,
@@ -216,109 +157,32 @@ class AsyncCache:
         return landed.value
 
     async def get_or_load_many(
-        self,
-        keys: Iterable[str],
-        load_many: ManyLoader,
-        *,
-        ttl: float | None = None,
-        negative_ttl: float | None = None,
-        tags: Iterable[str] = (),
-    ) -> dict[str, Any]:
+        self, keys: Iterable[str], load_many: ManyLoader[T], **options: Unpack[LoadOptions]
+    ) -> dict[str, T | Missing | Exception]:
         """Return a value, or the exception of its load, for each of ``keys``; what is missing is loaded in one call.
 
         Args:
             keys: the ids.
             load_many: an async function of the missing ids, which returns a mapping from id to value. An id that it
                 leaves out is MISSING; an exception as value is that id's error.
-            ttl: as in ``get_or_load``; so are negative_ttl and tags.
-            negative_ttl: see there.
-            tags: see there.
+            options: as in ``get_or_load``; the same for all keys.
         """
-        wanted, names = list(dict.fromkeys(keys)), tag_names.check(tags)
-        batch = Batch(load_many)
+        wanted, batch = list(dict.fromkeys(keys)), Batch(load_many)
+        options["tags"] = tag_names.check(options.get("tags", ()))  # once: an iterator has only one pass
         found = await asyncio.gather(
-            *(self.get_or_load(k, batch.load, ttl=ttl, negative_ttl=negative_ttl, tags=names) for k in wanted),
-            return_exceptions=True,
+            *(self.get_or_load(k, batch.load, **options) for k in wanted), return_exceptions=True
         )
-        for value in found:
+        answers: dict[str, T | Missing | Exception] = {}
+        for key, value in zip(wanted, found, strict=True):
             if isinstance(value, BaseException) and not isinstance(value, Exception):
                 raise value  # a cancelled or interrupted caller, not an answer
-        return dict(zip(wanted, found, strict=True))
+            answers[key] = value
+        return answers
 
-    async def get_entry(self, key: str) -> Entry | None:
+    async def get_entry(self, key: str) -> Entry[T] | None:
         """Return the value of ``key`` with its provenance, or None. Counts as a lookup."""
         self._check_open()
         return await self._parts.reader.entry(key)
-
-    # -- writes -------------------------------------------------------------------------------------------------------
-
-    async def set(self, key: str, value: Any, *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
-        """Store ``value`` for ``ttl`` seconds (default ``l2.ttl``) and drop the key from every L1 of the fleet.
-
-        Returns:
-            Whether Redis acknowledged it. If not, the value is not cached, and what was cached before will not be
-            served from L2 either: an invalidation is sent until it gets through.
-
-        Raises:
-            CodecError: if the value cannot be encoded.
-        """
-        self._check_open()
-        self.space.full(key)
-        return await self._invalidation.put(key, value, self._terms(ttl, None, tags))
-
-    async def set_many(self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
-        """Store several values, which travel together; return whether Redis acknowledged all of them."""
-        names = tag_names.check(tags)
-        done = await asyncio.gather(*(self.set(key, value, ttl=ttl, tags=names) for key, value in values.items()))
-        return all(done)
-
-    async def invalidate(self, key: str, *, durable: bool = False) -> bool:
-        """Make every tier of the fleet forget ``key``. Call it after the database commit.
-
-        Afterwards this process never serves the old value, and other processes for at most ``sync.max_staleness``
-        seconds. A load that began before is not cached, wherever it runs.
-
-        Args:
-            key: the id.
-            durable: also wait until all replicas have it, so that no failover can undo it.
-
-        Returns:
-            Whether Redis (with ``durable``: every replica too) acknowledged it. If not, it is sent until it gets
-            through, and once more to a master that follows this one.
-        """
-        self._check_open()
-        self.space.full(key)
-        return await self._invalidation.key(key, durable=durable)
-
-    async def invalidate_tag(self, tag: str) -> bool:
-        """Make every tier forget all entries that carry ``tag``, at the cost of one write, however many they are.
-
-        Returns:
-            Whether Redis acknowledged it. If not, it is queued and sent until it gets through.
-        """
-        self._check_open()
-        (name,) = tag_names.check((tag,))
-        return await self._invalidation.tag(name)
-
-    async def clear(self) -> bool:
-        """Make every tier forget the whole namespace, at the cost of one write; returns as ``invalidate_tag``."""
-        self._check_open()
-        return await self._invalidation.tag(NAMESPACE)
-
-    async def invalidate_pattern(self, pattern: str, *, progress: Progress | None = None) -> int | None:
-        """Make every tier forget all keys that match a glob, for example all of a deleted user: ``user:42:*``.
-
-        Redis is searched in small steps and never held up; but each step reads, so a tag is cheaper where there is one.
-
-        Args:
-            pattern: a glob over ids: ``*``, ``?``, ``[a-z]``; it is confined to this namespace and version.
-            progress: called after each step with the number of entries invalidated so far.
-
-        Returns:
-            How many entries Redis had; None if it did not answer to the end. Then it is queued and done again.
-        """
-        self._check_open()
-        return await self._invalidation.pattern(Glob(pattern), progress)
 
     def lock(self, name: str, **settings: Unpack[LockSettings]) -> Lock:
         """Return the distributed lock ``name`` of this namespace, not yet taken; see ``cacheclient.lock``."""
@@ -340,11 +204,3 @@ class AsyncCache:
     def _due_early(self, stored: Stored) -> bool:
         remaining = self._parts.serializer.remaining(stored)
         return due_early(remaining, stored.envelope.load_time, self.options.l2.early_refresh)
-
-    def _terms(self, ttl: float | None, negative_ttl: float | None, tags: Iterable[str]) -> Terms:
-        life = self.options.l2.life
-        return Terms(life(ttl), None if negative_ttl is None else life(negative_ttl), tag_names.check(tags))
-
-    def _check_open(self) -> None:
-        if not self._open:
-            raise ClosedError("the cache is not open: use it inside `async with`, or call start()")

@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
@@ -64,6 +64,33 @@ class Listens(Protocol):
 
     async def close(self) -> None:
         """Stop listening."""
+
+
+class Constructed(TypedDict):
+    """What the settings leave for the constructor."""
+
+    codec: str | Codec
+    options: CacheOptions | None
+
+
+class Settings(TypedDict, total=False):
+    """What ``from_url`` may be told by name.
+
+    Attributes:
+        codec: ``msgpack`` (the default), ``json``, ``raw``, or an object of your own, see ``cacheclient.codec``.
+        options: sizes, lifetimes and time limits.
+        username: the Redis user; wins over the URL's.
+        password: its password; wins over the URL's.
+        password_file: a file that holds it instead.
+        sentinel_password_file: a file with the password that the Sentinels ask for.
+    """
+
+    codec: str | Codec
+    options: CacheOptions | None
+    username: str | None
+    password: str | None
+    password_file: str | Path | None
+    sentinel_password_file: str | Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,26 +189,26 @@ def assemble(
     return Parts(stats, shared, local, serializer, tags, flights, revalidation, invalidation, reader)
 
 
-def target_of(
-    url: str,
-    username: str | None,
-    password: str | None,
-    password_file: str | Path | None,
-    sentinel_password_file: str | Path | None,
-) -> Target:
-    """Return the target of ``url``, with secrets read from their files.
+def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:
+    """Return the target of ``url``, with secrets read from their files, and what else ``settings`` say.
 
     Raises:
-        ConfigurationError: if the URL or a file cannot be used, or a password is given twice.
+        ConfigurationError: if the URL, a name or a file cannot be used, or a password is given twice.
     """
-    if password is not None and password_file is not None:
+    unknown = settings.keys() - Settings.__annotations__.keys()
+    if unknown:
+        raise ConfigurationError(f"{min(unknown)}: no such setting; {', '.join(Settings.__annotations__)}")
+    password, file = settings.get("password"), settings.get("password_file")
+    sentinel_file = settings.get("sentinel_password_file")
+    if password is not None and file is not None:
         raise ConfigurationError("password and password_file: give one of them")
-    return parse(
+    target = parse(
         url,
-        username=username,
-        password=read_secret(password_file) if password_file is not None else password,
-        sentinel_password=read_secret(sentinel_password_file) if sentinel_password_file is not None else None,
+        username=settings.get("username"),
+        password=read_secret(file) if file is not None else password,
+        sentinel_password=read_secret(sentinel_file) if sentinel_file is not None else None,
     )
+    return target, {"codec": settings.get("codec", "msgpack"), "options": settings.get("options")}
 
 
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:

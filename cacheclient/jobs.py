@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import math
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypedDict
 
 from cacheclient.contract import Tier
 from cacheclient.serializer import Stored
@@ -17,6 +17,14 @@ Loader = Callable[[str], Awaitable[Any]]
 # Why a value past its time was served; also the labels of cache_stale_served_total.
 LOAD_FAILED: Final = "load_failed"
 RELOADING: Final = "reloading"
+
+
+class LoadOptions(TypedDict, total=False):
+    """What a call may say of a load; see ``AsyncCache.get_or_load``. Times in seconds."""
+
+    ttl: float | None
+    negative_ttl: float | None
+    tags: Iterable[str]
 
 
 @dataclass(frozen=True, slots=True)

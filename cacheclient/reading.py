@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from cacheclient.clock import Clock
 from cacheclient.contract import Tier
@@ -21,9 +21,11 @@ from cacheclient.serializer import Serializer, Stored
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags
 
+T = TypeVar("T")
+
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(Generic[T]):
     """A value and where it came from.
 
     Attributes:
@@ -33,7 +35,7 @@ class Entry:
         stale: why it is past its time (``load_failed``); empty if it is not.
     """
 
-    value: Any
+    value: T
     tier: Tier
     age: float
     write_id: str
@@ -85,7 +87,7 @@ class Reader:
         stats.all_lookups.observe(perf_counter() - began)
         return stored, True
 
-    async def entry(self, key: str) -> Entry | None:
+    async def entry(self, key: str) -> Entry[Any] | None:
         """Return the value of ``key`` with its provenance, or None."""
         item = self._local.table.get(key)
         if item is not None and self.peek(key) is not ABSENT:

@@ -18,29 +18,30 @@ import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
-from typing import Any, Self, TypeVar, Unpack
+from typing import Any, Generic, Self, TypeVar, Unpack, overload
 
 from cacheclient.cache import AsyncCache
-from cacheclient.codec import Codec
-from cacheclient.connect import environment, target_of
+from cacheclient.connect import Settings, environment, target_of
 from cacheclient.errors import ClosedError
 from cacheclient.invalidation import Progress
+from cacheclient.jobs import LoadOptions
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, LockSettings
-from cacheclient.missing import ABSENT
+from cacheclient.missing import ABSENT, Missing
 from cacheclient.options import CacheOptions
 from cacheclient.reading import Entry
 from cacheclient.stats import Stats
 
-T = TypeVar("T")
+T = TypeVar("T")  # of a cache's values
+D = TypeVar("D")
 R = TypeVar("R")
+V = TypeVar("V")
 
 
 class _Runtime:
     """One process's half of a cache: the background loop, the threads for loaders, and the AsyncCache living there."""
 
-    def __init__(self, build: Callable[[], AsyncCache], loaders: int) -> None:
+    def __init__(self, build: Callable[[], AsyncCache[Any]], loaders: int) -> None:
         self.loop = asyncio.new_event_loop()
         self.loaders = ThreadPoolExecutor(loaders, thread_name_prefix="cacheclient-loader")
         self._thread = threading.Thread(target=self.loop.run_forever, name="cacheclient-loop", daemon=True)
@@ -54,12 +55,12 @@ class _Runtime:
             raise
 
     @staticmethod
-    async def _start(build: Callable[[], AsyncCache]) -> AsyncCache:
+    async def _start(build: Callable[[], AsyncCache[Any]]) -> AsyncCache[Any]:
         cache = build()  # inside the loop: futures and events belong to it
         await cache.start()
         return cache
 
-    def run(self, coroutine: Coroutine[Any, Any, T]) -> T:
+    def run(self, coroutine: Coroutine[Any, Any, R]) -> R:
         """Run ``coroutine`` on the background loop and wait for it; an interrupt cancels it.
 
         Raises:
@@ -76,10 +77,10 @@ class _Runtime:
             future.cancel()
             raise
 
-    def in_thread(self, load: Callable[[T], R]) -> Callable[[T], Awaitable[R]]:
+    def in_thread(self, load: Callable[[V], R]) -> Callable[[V], Awaitable[R]]:
         """Return ``load`` as the caches want it: run in the pool, so that the loop never waits for it."""
 
-        async def loaded(wanted: T) -> R:
+        async def loaded(wanted: V) -> R:
             return await self.loop.run_in_executor(self.loaders, load, wanted)
 
         return loaded
@@ -105,14 +106,14 @@ class _Runtime:
         self.loaders.shutdown(wait=False, cancel_futures=True)
 
 
-class Cache:
+class Cache(Generic[T]):
     """A two-tier cache for threads. Open it with ``with``, or call ``start`` and ``close``.
 
     Values that L1 returns are shared between callers: treat them as read-only. See AsyncCache for what each method
     promises; the methods here block the calling thread.
     """
 
-    def __init__(self, build: Callable[[], AsyncCache], options: CacheOptions | None = None) -> None:
+    def __init__(self, build: Callable[[], AsyncCache[Any]], options: CacheOptions | None = None) -> None:
         """Prepare a cache around ``build``, which is called once in each process that uses it."""
         self._build = build
         self._loaders = (options or CacheOptions()).lock.max_unleased
@@ -122,6 +123,16 @@ class Cache:
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forked(this()))
 
+    @overload
+    @classmethod
+    def from_url(
+        cls, url: str, *, namespace: str, version: int = 1, type: type[V], **settings: Unpack[Settings]
+    ) -> Cache[V]: ...
+    @overload
+    @classmethod
+    def from_url(
+        cls, url: str, *, namespace: str, version: int = 1, type: Any = Any, **settings: Unpack[Settings]
+    ) -> Cache[Any]: ...
     @classmethod
     def from_url(
         cls,
@@ -130,28 +141,29 @@ class Cache:
         namespace: str,
         version: int = 1,
         type: Any = Any,  # noqa: A002  the word msgspec and the field use
-        codec: str | Codec = "msgpack",
-        options: CacheOptions | None = None,
-        username: str | None = None,
-        password: str | None = None,
-        password_file: str | Path | None = None,
-        sentinel_password_file: str | Path | None = None,
-    ) -> Self:
+        **settings: Unpack[Settings],
+    ) -> Cache[Any]:
         """Return a cache, not yet open; the parameters are those of ``AsyncCache.from_url``.
 
         Raises:
             ConfigurationError: if any of this cannot work.
         """
-        target = target_of(url, username, password, password_file, sentinel_password_file)
+        target, rest = target_of(url, settings)
 
-        def build() -> AsyncCache:
-            return AsyncCache(target, namespace=namespace, version=version, type=type, codec=codec, options=options)
+        def build() -> AsyncCache[Any]:
+            return AsyncCache(target, namespace=namespace, version=version, type=type, **rest)
 
         build()  # what cannot work is refused here, not when the first process starts
-        return cls(build, options)
+        return cls(build, rest["options"])
 
+    @overload
     @classmethod
-    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: Any = Any) -> Self:  # noqa: A002
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: type[V]) -> Cache[V]: ...
+    @overload
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: Any = Any) -> Cache[Any]: ...
+    @classmethod
+    def from_env(cls, environ: Mapping[str, str] | None = None, *, type: Any = Any) -> Cache[Any]:  # noqa: A002
         """Return the cache that the environment describes (``contract.Env``).
 
         Raises:
@@ -185,6 +197,10 @@ class Cache:
         if getattr(self, "_runtime", None) is not None:
             warnings.warn("a cacheclient.Cache was never closed", ResourceWarning, source=self, stacklevel=2)
 
+    @overload
+    def get(self, key: str) -> T | None: ...
+    @overload
+    def get(self, key: str, default: D) -> T | D: ...
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``."""
         runtime = self._runtime
@@ -195,20 +211,18 @@ class Cache:
         runtime = self._here()
         return runtime.run(runtime.cache.get(key, default))
 
-    def get_many(self, keys: Iterable[str]) -> dict[str, Any]:
+    def get_many(self, keys: Iterable[str]) -> dict[str, T]:
         """Return the values of those ``keys`` that are cached."""
         runtime = self._here()
         return runtime.run(runtime.cache.get_many(keys))
 
+    @overload
+    def get_or_load(self, key: str, load: Callable[[str], T], **options: Unpack[LoadOptions]) -> T: ...
+    @overload
     def get_or_load(
-        self,
-        key: str,
-        load: Callable[[str], Any],
-        *,
-        ttl: float | None = None,
-        negative_ttl: float | None = None,
-        tags: Iterable[str] = (),
-    ) -> Any:
+        self, key: str, load: Callable[[str], T | Missing], **options: Unpack[LoadOptions]
+    ) -> T | Missing: ...
+    def get_or_load(self, key: str, load: Callable[[str], Any], **options: Unpack[LoadOptions]) -> Any:
         """Return the value of ``key``; if no tier has it, call ``load(key)`` once in the fleet and keep it.
 
         A thread cannot be stopped: a loader that passes its time limit goes on in the pool, but its result is thrown
@@ -224,34 +238,29 @@ class Cache:
             if value is not ABSENT:
                 return value
         runtime = self._here()
-        loaded = runtime.in_thread(load)
-        return runtime.run(runtime.cache.get_or_load(key, loaded, ttl=ttl, negative_ttl=negative_ttl, tags=tags))
+        return runtime.run(runtime.cache.get_or_load(key, runtime.in_thread(load), **options))
 
     def get_or_load_many(
         self,
         keys: Iterable[str],
-        load_many: Callable[[Sequence[str]], Mapping[str, Any]],
-        *,
-        ttl: float | None = None,
-        negative_ttl: float | None = None,
-        tags: Iterable[str] = (),
-    ) -> dict[str, Any]:
+        load_many: Callable[[Sequence[str]], Mapping[str, T | Missing | Exception]],
+        **options: Unpack[LoadOptions],
+    ) -> dict[str, T | Missing | Exception]:
         """Return a value, or the exception of its load, for each of ``keys``; what is missing is loaded in one call."""
         runtime = self._here()
-        loaded = runtime.in_thread(load_many)
-        return runtime.run(runtime.cache.get_or_load_many(keys, loaded, ttl=ttl, negative_ttl=negative_ttl, tags=tags))
+        return runtime.run(runtime.cache.get_or_load_many(keys, runtime.in_thread(load_many), **options))
 
-    def get_entry(self, key: str) -> Entry | None:
+    def get_entry(self, key: str) -> Entry[T] | None:
         """Return the value of ``key`` with its provenance, or None."""
         runtime = self._here()
         return runtime.run(runtime.cache.get_entry(key))
 
-    def set(self, key: str, value: Any, *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
+    def set(self, key: str, value: T, *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
         """Store ``value``; return whether Redis acknowledged it."""
         runtime = self._here()
         return runtime.run(runtime.cache.set(key, value, ttl=ttl, tags=tags))
 
-    def set_many(self, values: Mapping[str, Any], *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
+    def set_many(self, values: Mapping[str, T], *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
         """Store several values; return whether Redis acknowledged all of them."""
         runtime = self._here()
         return runtime.run(runtime.cache.set_many(values, ttl=ttl, tags=tags))
@@ -323,6 +332,6 @@ class Cache:
             self._inherited.cache.disown()
 
 
-def _forked(cache: Cache | None) -> None:
+def _forked(cache: Cache[Any] | None) -> None:
     if cache is not None:
         cache.forget_parent()

@@ -37,16 +37,16 @@ class Fleet:
         self.server_clock = ServerClock(self.clock)  # one server: caches opened at different times agree on its time
         self._locks = LocalLocks(self.clock)
 
-    def cache(self, namespace: str = "test", **settings: Any) -> AsyncCache:
+    def cache(self, namespace: str = "test", **settings: Any) -> AsyncCache[Any]:
         """Return a cache of this fleet, not yet open: use it with ``async with``. Settings as of AsyncCache."""
         made_of = {"connect": self._connect, "clock": self.clock, **settings}
         return AsyncCache(parse(_ANYWHERE), namespace=namespace, **made_of)
 
-    def threads(self, namespace: str = "test", **settings: Any) -> Cache:
+    def threads(self, namespace: str = "test", **settings: Any) -> Cache[Any]:
         """Return a cache for threads, not yet open: use it with ``with``."""
         return Cache(lambda: self.cache(namespace, **settings), settings.get("options"))
 
-    def line(self, cache: AsyncCache) -> Line:
+    def line(self, cache: AsyncCache[Any]) -> Line:
         """Return the tracking connection of a cache of this fleet.
 
         Raises:

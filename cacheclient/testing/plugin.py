@@ -32,14 +32,14 @@ def cache_fleet() -> Iterator[Fleet]:
 
 
 @_async_fixture
-async def async_cache(cache_fleet: Fleet) -> AsyncIterator[AsyncCache]:
+async def async_cache(cache_fleet: Fleet) -> AsyncIterator[AsyncCache[Any]]:
     """An open AsyncCache of ``cache_fleet``, namespace ``test``. Needs pytest-asyncio or anyio."""
     async with cache_fleet.cache() as cache:
         yield cache
 
 
 @pytest.fixture
-def sync_cache(cache_fleet: Fleet) -> Iterator[Cache]:
+def sync_cache(cache_fleet: Fleet) -> Iterator[Cache[Any]]:
     """An open Cache (for threads) of ``cache_fleet``, namespace ``test``."""
     with cache_fleet.threads() as cache:
         yield cache

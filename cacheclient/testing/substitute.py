@@ -45,7 +45,7 @@ _made_by = AsyncCache.__init__
 _standing: list[Substitution] = []
 
 
-def _make(self: AsyncCache, *args: Any, **kwargs: Any) -> None:
+def _make(self: AsyncCache[Any], *args: Any, **kwargs: Any) -> None:
     for substitution in _standing:
         kwargs = substitution.applied(kwargs)
     _made_by(self, *args, **kwargs)
@@ -58,7 +58,7 @@ def substituted(substitution: Substitution) -> Iterator[None]:
     It is applied where AsyncCache is constructed, so the code under test needs no seam of its own.
     """
     _standing.append(substitution)
-    AsyncCache.__init__ = _make  # type: ignore[method-assign]
+    AsyncCache.__init__ = _make  # type: ignore[method-assign, assignment]
     try:
         yield
     finally:

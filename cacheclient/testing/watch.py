@@ -30,7 +30,7 @@ class Watch:
     they were told of, their own included; ``stale`` values served past their time; ``errors`` of any tier.
     """
 
-    def __init__(self, *caches: AsyncCache | Cache) -> None:
+    def __init__(self, *caches: AsyncCache[Any] | Cache[Any]) -> None:
         self._before = [(cache, cache.stats()) for cache in caches]
 
     @property

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from cacheclient import AsyncCache, CacheOptions, L1Options, L2Options
 from cacheclient.stats import Stats
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 READY: Final = "ready"
 REPORT_EVERY: Final = 0.25  # seconds
 L2_SECONDS: Final = 180.0  # the life of profiles in L2
+V = TypeVar("V")
 
 
 class Order(StrEnum):
@@ -47,7 +48,7 @@ class Target:
     sentinel_password_file: Path | None = None
     discovery: Path | None = None
 
-    def cache(self, namespace: str, version: int, kind: type, *, l1_entries: int) -> AsyncCache:
+    def cache(self, namespace: str, version: int, kind: type[V], *, l1_entries: int) -> AsyncCache[V]:
         """Return a cache on this target that is not open yet; ``l1_entries`` 0 turns its L1 off."""
         # A run takes a minute or two. With the default of half an hour, runs repeated in that time would fill the small
         # local Redis with entries that nobody reads any more, until it must evict.

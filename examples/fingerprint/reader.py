@@ -34,7 +34,7 @@ def lookups(assignment: Assignment) -> Iterator[int]:
 class Reader:
     """Looks users up through the cache, as the service's request handlers would."""
 
-    def __init__(self, assignment: Assignment, cache: AsyncCache, floors: Floors, mailbox: Mailbox) -> None:
+    def __init__(self, assignment: Assignment, cache: AsyncCache[Profile], floors: Floors, mailbox: Mailbox) -> None:
         self._cache = cache
         self._floors = floors
         self._mailbox = mailbox

@@ -37,7 +37,9 @@ READ_BACK_BATCH: Final = 500
 class Writer:
     """Updates rows as the service's write path would: commit to the database, then invalidate."""
 
-    def __init__(self, assignment: Assignment, profiles: AsyncCache, ledger: AsyncCache, mailbox: Mailbox) -> None:
+    def __init__(
+        self, assignment: Assignment, profiles: AsyncCache[Profile], ledger: AsyncCache[int], mailbox: Mailbox
+    ) -> None:
         self._profiles = profiles
         self._ledger_cache = ledger
         # Where there are replicas they have an invalidation before it counts: a killed master cannot take it along.

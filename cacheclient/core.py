@@ -1,0 +1,100 @@
+"""What every method of a cache stands on: its parts, and their opening and closing."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from typing import Any, Generic, Self, TypeVar
+
+from cacheclient import tags as tag_names
+from cacheclient.clock import Clock, boottime
+from cacheclient.codec import Codec, for_name
+from cacheclient.connect import Connect, assemble, connect
+from cacheclient.errors import ClosedError
+from cacheclient.jobs import Terms
+from cacheclient.keys import KeySpace
+from cacheclient.options import CacheOptions
+from cacheclient.remote import Target
+
+T = TypeVar("T")
+
+
+class Core(Generic[T]):
+    """One cache, opened and closed; what can be asked of it is in the classes below this one."""
+
+    def __init__(
+        self,
+        target: Target,
+        *,
+        namespace: str,
+        version: int = 1,
+        type: type[T] | Any = Any,  # noqa: A002  the word msgspec and the field use
+        codec: str | Codec = "msgpack",
+        options: CacheOptions | None = None,
+        clock: Clock = boottime,
+        connect: Connect = connect,
+    ) -> None:
+        """Prepare a cache; nothing is opened before ``start``. See ``AsyncCache.from_url`` for the parameters.
+
+        ``clock`` and ``connect`` are for tests (``cacheclient.testing``): the time, and what brings the shared side.
+        """
+        self.options = options or CacheOptions()
+        self.space = KeySpace(namespace, version)
+        chosen = for_name(codec, type) if isinstance(codec, str) else codec
+        self._parts = parts = assemble(target, self.space, chosen, self.options, clock, connect)
+        self._stats = parts.stats
+        self._invalidation = parts.invalidation
+        # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.
+        self.peek = parts.reader.peek
+        self._open = self._closed = False
+
+    async def start(self) -> None:
+        """Open the cache. Waits at most ``l2.connect_timeout`` for Redis, which may be away."""
+        if self._open or self._closed:
+            raise ClosedError("a cache is opened once: make another one")
+        self._open = True
+        self._invalidation.journal.start()
+        if self._parts.shared.link is not None:
+            try:
+                await self._parts.shared.link.start()
+            except BaseException:  # cancelled while waiting for Redis: nobody will call close
+                await self.close()
+                raise
+
+    async def close(self) -> None:
+        """Cancel loads in flight, send what is owed to Redis once more, and close every connection. Twice is fine."""
+        if not self._open:
+            return
+        self._open, self._closed = False, True
+        await self._parts.revalidation.close()
+        await self._parts.flights.close()
+        await self._parts.tags.close()
+        await self._invalidation.journal.close()
+        if self._parts.shared.listener is not None:
+            await self._parts.shared.listener.close()
+        if self._parts.shared.link is not None:
+            await self._parts.shared.link.close()
+        self._parts.local.flush()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def disown(self) -> None:
+        """Take note, in a forked child, that another process opened this and will close it."""
+        self._open = False
+
+    def __del__(self) -> None:
+        if getattr(self, "_open", False):
+            warnings.warn(f"cache {self.space.prefix!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    def _terms(self, ttl: float | None, negative_ttl: float | None, tags: Iterable[str]) -> Terms:
+        life = self.options.l2.life
+        return Terms(life(ttl), None if negative_ttl is None else life(negative_ttl), tag_names.check(tags))
+
+    def _check_open(self) -> None:
+        if not self._open:
+            raise ClosedError("the cache is not open: use it inside `async with`, or call start()")

@@ -9,7 +9,7 @@ import pytest
 
 from cacheclient.errors import UnavailableError
 from cacheclient.journal import Debt, Journal
-from tests.client.conftest import HandClock
+from cacheclient.testing import FakeClock
 from tests.conftest import until
 
 
@@ -42,12 +42,12 @@ def far() -> Far:
 
 
 @pytest.fixture
-def clock() -> HandClock:
-    return HandClock()
+def clock() -> FakeClock:
+    return FakeClock()
 
 
 @pytest.fixture
-async def journal(far: Far, clock: HandClock) -> AsyncIterator[Journal]:
+async def journal(far: Far, clock: FakeClock) -> AsyncIterator[Journal]:
     journal = Journal(far.send, 60, clock)
     journal.start()
     yield journal
@@ -98,7 +98,7 @@ async def test_a_key_stays_owed_while_its_payment_is_on_the_way(journal: Journal
     far.go.set()
 
 
-async def test_closing_during_a_payment_pays_it(far: Far, clock: HandClock) -> None:
+async def test_closing_during_a_payment_pays_it(far: Far, clock: FakeClock) -> None:
     journal = Journal(far.send, 60, clock)
     journal.start()
     far.go.clear()
@@ -111,7 +111,7 @@ async def test_closing_during_a_payment_pays_it(far: Far, clock: HandClock) -> N
     assert far.sent == ["a"]
 
 
-async def test_closing_gives_up_on_a_redis_that_is_away(far: Far, clock: HandClock) -> None:
+async def test_closing_gives_up_on_a_redis_that_is_away(far: Far, clock: FakeClock) -> None:
     journal = Journal(far.send, 60, clock)
     journal.start()
     far.away = True
@@ -120,7 +120,7 @@ async def test_closing_gives_up_on_a_redis_that_is_away(far: Far, clock: HandClo
     assert "a" in journal
 
 
-async def test_a_new_master_gets_what_is_recent_and_no_more(journal: Journal, far: Far, clock: HandClock) -> None:
+async def test_a_new_master_gets_what_is_recent_and_no_more(journal: Journal, far: Far, clock: FakeClock) -> None:
     journal.note(Debt("key", "old"))
     clock.now += 40
     journal.note(Debt("key", "recent"))
@@ -133,7 +133,7 @@ async def test_a_new_master_gets_what_is_recent_and_no_more(journal: Journal, fa
     assert far.sent == ["recent", "new"]
 
 
-async def test_only_the_recent_is_remembered(journal: Journal, clock: HandClock) -> None:
+async def test_only_the_recent_is_remembered(journal: Journal, clock: FakeClock) -> None:
     for number in range(100):
         journal.note(Debt("key", str(number)))
         clock.now += 1

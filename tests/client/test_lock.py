@@ -25,7 +25,7 @@ from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, lock_key, next_pause
 from cacheclient.remote import Attempt, FixedTopology, Link, LocalLocks, LockStore, Login, RedisLocks, RedisStore, parse
 from cacheclient.stats import Stats
-from tests.client.conftest import HandClock
+from cacheclient.testing import FakeClock
 from tests.conftest import BINARIES, Server, until
 
 KEY = "ns:lock:job"
@@ -170,7 +170,7 @@ async def test_who_is_cancelled_while_waiting_leaves_nothing(store: LockStore, k
 
 
 async def test_a_lock_without_redis_that_expired_is_gone_although_nobody_took_it() -> None:
-    clock = HandClock()
+    clock = FakeClock()
     store = LocalLocks(clock)
     await store.acquire(KEY, "me", 10)
     clock.now += 10
@@ -307,7 +307,7 @@ async def test_without_redis_the_error_says_why_there_is_no_lock(own_server: Ser
 class Shaky:
     """A store whose answers the test takes away: ``lose`` names, in order, the calls whose answer does not arrive."""
 
-    def __init__(self, clock: HandClock | None = None) -> None:
+    def __init__(self, clock: FakeClock | None = None) -> None:
         self.inner = LocalLocks(clock) if clock else LocalLocks()
         self.lose: list[str] = []
         self.calls: list[str] = []
@@ -361,7 +361,7 @@ async def test_a_release_whose_answer_was_lost_is_repeated_and_not_taken_for_a_l
 async def test_a_release_that_never_gets_through_is_a_loss_only_if_the_time_is_up(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    clock = HandClock()
+    clock = FakeClock()
     store = Shaky(clock)
     async with Lock(store, KEY, timeout=10, clock=clock):
         store.lose = ["all"]
@@ -379,7 +379,7 @@ async def test_a_release_that_never_gets_through_is_a_loss_only_if_the_time_is_u
 class Slow(LocalLocks):
     """A store whose answer to an acquisition takes 3 s."""
 
-    def __init__(self, clock: HandClock) -> None:
+    def __init__(self, clock: FakeClock) -> None:
         super().__init__(clock)
         self.hands = clock
 
@@ -390,7 +390,7 @@ class Slow(LocalLocks):
 
 
 async def test_the_holder_counts_from_before_it_asked_less_a_margin() -> None:
-    clock = HandClock()
+    clock = FakeClock()
     lock = Lock(Slow(clock), KEY, timeout=10, clock=clock)
     await lock.acquire()
     assert lock.remaining == pytest.approx(10 - 3 - 0.1 - 0.002)
@@ -401,13 +401,13 @@ async def test_the_holder_counts_from_before_it_asked_less_a_margin() -> None:
 
 
 async def test_an_answer_that_comes_after_the_lock_expired_is_no_lock() -> None:
-    clock = HandClock()
+    clock = FakeClock()
     with pytest.raises(LockTimeoutError, match="an answer took 2 s"):
         await Lock(Slow(clock), KEY, timeout=2, wait=0, clock=clock).acquire()
 
 
 async def test_an_extension_without_an_answer_changes_nothing_that_the_holder_believes() -> None:
-    clock = HandClock()
+    clock = FakeClock()
     store = Shaky(clock)
     lock = Lock(store, KEY, timeout=10, clock=clock)
     await lock.acquire()
@@ -443,7 +443,7 @@ async def test_an_error_nobody_expected_in_the_extension_reaches_the_holder() ->
         async def extend(self, key: str, holder: str, seconds: float) -> bool:
             raise ZeroDivisionError(f"{holder}: {key}, {seconds}")
 
-    clock = HandClock()
+    clock = FakeClock()
     lock = Lock(Broken(clock), KEY, timeout=0.1, auto_extend=True, clock=clock)
     await lock.acquire()
     assert lock._extender is not None
@@ -453,7 +453,7 @@ async def test_an_error_nobody_expected_in_the_extension_reaches_the_holder() ->
 
 
 async def test_the_error_of_the_block_is_not_hidden_by_the_loss_of_the_lock() -> None:
-    clock = HandClock()
+    clock = FakeClock()
 
     async def work() -> None:
         async with Lock(LocalLocks(clock), KEY, timeout=1, clock=clock):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector, start_http_server
 
@@ -20,7 +20,7 @@ _LOOPBACK = "127.0.0.1"
 
 
 @contextlib.contextmanager
-def exposed(cache: AsyncCache, name: str, folder: Path | None) -> Iterator[None]:
+def exposed(cache: AsyncCache[Any], name: str, folder: Path | None) -> Iterator[None]:
     """Serve the metrics of ``cache`` as those of pod ``name``, for as long as this is open.
 
     ``folder`` is where Prometheus looks for targets (``file_sd_configs``); None: nobody scrapes.

@@ -27,7 +27,7 @@ from cacheclient.invalidation import Progress
 from cacheclient.jobs import LoadOptions
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, LockSettings
-from cacheclient.missing import ABSENT, Missing
+from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.options import CacheOptions
 from cacheclient.reading import Entry
 from cacheclient.stats import Stats
@@ -207,7 +207,7 @@ class Cache(Generic[T]):
         if runtime is not None:
             value = runtime.cache.peek(key)
             if value is not ABSENT:
-                return value
+                return default if value is MISSING else value
         runtime = self._here()
         return runtime.run(runtime.cache.get(key, default))
 

@@ -23,7 +23,7 @@ _ANYWHERE = "redis://fake"  # never resolved
 
 
 class Fleet:
-    """A fake Redis, its clock, and the caches that use it. Nothing here opens a socket, and time stands still.
+    """A fake Redis, its clock, and the caches that use it. Nothing here opens a socket.
 
     Attributes:
         clock: the time of every cache and of the store.
@@ -31,8 +31,9 @@ class Fleet:
         server_clock: what the caches take for the server's time.
     """
 
-    def __init__(self) -> None:
-        self.clock = FakeClock()
+    def __init__(self, clock: FakeClock | None = None) -> None:
+        """Prepare a fleet with a clock that stands still, or the one given."""
+        self.clock = clock or FakeClock()
         self.store = FakeStore(self.clock)
         self.server_clock = ServerClock(self.clock)  # one server: caches opened at different times agree on its time
         self._locks = LocalLocks(self.clock)

@@ -1,4 +1,4 @@
-"""What AsyncCache and Cache both promise, over no Redis, the oldest server, Debian's and the newest Valkey."""
+"""What AsyncCache and Cache both promise, over no Redis, the fake one, the oldest, Debian's and the newest Valkey."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -28,6 +29,7 @@ from cacheclient import (
     Stats,
     SyncOptions,
 )
+from cacheclient.testing import FakeClock, Fleet
 from tests.conftest import BINARIES, Server, until
 
 OPTIONS: Final = CacheOptions(
@@ -84,6 +86,10 @@ class Subject:
 
         return await self._call("get_or_load", key, loaded, **kwargs)
 
+    def __getattr__(self, name: str) -> Callable[..., Awaitable[Any]]:
+        """Return any other method, to be awaited."""
+        return partial(self._call, name)
+
     def stats(self) -> Stats:
         return self.cache.stats()
 
@@ -91,21 +97,25 @@ class Subject:
 Make = Callable[..., Awaitable[Subject]]
 
 
-@pytest.fixture(scope="session", params=["memory", *BINARIES])
-def backend(request: pytest.FixtureRequest, launch: Callable[..., Server]) -> Server | None:
-    """Each server in turn; None is ``memory://``."""
+@pytest.fixture(scope="session", params=["memory", "fake", *BINARIES])
+def backend(request: pytest.FixtureRequest, launch: Callable[..., Server]) -> Server | Fleet | None:
+    """Each server in turn, and the fake one; None is ``memory://``."""
+    if request.param == "fake":
+        fleet = Fleet(FakeClock(running=True))
+        fleet.store.replicas = False
+        return fleet
     return None if request.param == "memory" else launch(request.param)
 
 
 @pytest.fixture
-def server(backend: Server | None) -> Server:
-    """Return the backend of a test marked with ``two_tiers``."""
-    assert backend is not None
+def server(backend: Server | Fleet | None) -> Server:
+    """Return the backend of a test that looks into a real server."""
+    assert isinstance(backend, Server)
     return backend
 
 
 @pytest.fixture
-async def make(request: pytest.FixtureRequest, backend: Server | None, namespace: str) -> AsyncIterator[Make]:
+async def make(request: pytest.FixtureRequest, backend: Server | Fleet | None, namespace: str) -> AsyncIterator[Make]:
     """Return a function that opens a cache of the test's namespace; all are closed afterwards."""
     surface: type[AsyncCache | Cache] = request.param
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(40))  # a thread for each caller of a Cache
@@ -113,9 +123,12 @@ async def make(request: pytest.FixtureRequest, backend: Server | None, namespace
     async with AsyncExitStack() as stack:
 
         async def open_cache(**kwargs: Any) -> Subject:
-            url = backend.url if backend else "memory://"
+            url = backend.url if isinstance(backend, Server) else "memory://"
             settings: dict[str, Any] = {"namespace": namespace, "options": OPTIONS, **kwargs}
-            subject = Subject(surface.from_url(url, **settings))
+            if isinstance(backend, Fleet):
+                subject = Subject((backend.cache if surface is AsyncCache else backend.threads)(**settings))
+            else:
+                subject = Subject(surface.from_url(url, **settings))
             await subject.start()
             stack.push_async_callback(subject.close)
             return subject
@@ -124,7 +137,8 @@ async def make(request: pytest.FixtureRequest, backend: Server | None, namespace
 
 
 both = pytest.mark.parametrize("make", [AsyncCache, Cache], indirect=True)
-two_tiers = pytest.mark.parametrize("backend", [*BINARIES], indirect=True, scope="session")
+two_tiers = pytest.mark.parametrize("backend", ["fake", *BINARIES], indirect=True, scope="session")
+servers = pytest.mark.parametrize("backend", [*BINARIES], indirect=True, scope="session")
 no_tier = pytest.mark.parametrize("backend", ["memory"], indirect=True, scope="session")  # refused before any is asked
 newest = pytest.mark.parametrize("backend", ["valkey-9.1"], indirect=True, scope="session")
 pytestmark = both
@@ -206,7 +220,7 @@ async def test_an_invalidated_value_is_gone(make: Make) -> None:
     assert await cache.get("a") == "v2"
 
 
-async def test_the_entry_tells_its_tier_age_and_write(make: Make, backend: Server | None) -> None:
+async def test_the_entry_tells_its_tier_age_and_write(make: Make, backend: Server | Fleet | None) -> None:
     cache = await make()
     assert await cache.get_entry("a") is None
     await cache.set("a", 1)
@@ -407,7 +421,7 @@ async def test_another_codecs_entry_is_a_miss_even_if_its_bytes_would_decode(mak
     assert await cache.get_or_load("a", Loader(2)) == 2
 
 
-@two_tiers
+@servers
 async def test_a_key_of_another_redis_type_is_a_miss(make: Make, server: Server, namespace: str) -> None:
     cache = await make()
     server.client.rpush(f"{namespace}:v1:a", "x")
@@ -424,6 +438,92 @@ async def test_without_a_replica_a_durable_invalidation_says_so(make: Make) -> N
     await cache.set("a", 1)
     assert not await cache.invalidate("a", durable=True)
     assert await cache.get("a", MISSING) is MISSING
+
+
+async def test_several_are_set_at_once(make: Make) -> None:
+    cache = await make()
+    assert await cache.set_many({f"k{number}": number for number in range(300)})
+    assert await cache.get_many([f"k{number}" for number in range(301)]) == {f"k{n}": n for n in range(300)}
+
+
+async def test_what_is_missing_is_loaded_in_one_call_with_an_error_for_each_key(make: Make) -> None:
+    cache, calls = await make(), []
+    await cache.set("have", "set")
+    error = LookupError("no row")
+
+    def load_many(keys: Any) -> dict[str, Any]:
+        calls.append(sorted(keys))
+        return {"good": 1, "bad": error}
+
+    async def load_many_async(keys: Any) -> dict[str, Any]:
+        return load_many(keys)
+
+    loader = load_many if isinstance(cache.cache, Cache) else load_many_async
+    found = await cache.get_or_load_many(["have", "good", "bad", "none", "good"], loader)
+    assert found == {"have": "set", "good": 1, "bad": error, "none": MISSING}
+    assert calls == [["bad", "good", "none"]]
+    assert await cache.get_many(["good", "bad", "none"]) == {"good": 1}
+
+
+async def test_nothing_is_remembered_if_asked(make: Make) -> None:
+    cache, load = await make(), Loader(MISSING)
+    for _ in range(2):
+        assert await cache.get_or_load("a", load, negative_ttl=60) is MISSING
+    assert load.calls == 1
+    assert await cache.get("a", "default") == "default"
+    assert await cache.get_many(["a"]) == {}
+
+
+async def test_a_tag_a_pattern_and_all_take_their_entries_along(make: Make) -> None:
+    cache = await make()
+
+    async def found() -> str:
+        return "".join(sorted(await cache.get_many([*"abcd"])))
+
+    for key, tags in (("a", ["x", "y"]), ("b", ["x"]), ("c", ["y"]), ("d", [])):
+        await cache.set(key, key, tags=tags)
+    assert await found() == "abcd"
+    assert await cache.invalidate_tag("x")
+    assert await found() == "cd"
+    assert await cache.invalidate_pattern("[a-c]") is not None
+    assert await found() == "d"
+    await cache.get_or_load("a", Loader("again"), tags=["x"])
+    assert await found() == "ad"
+    assert await cache.clear()
+    assert await found() == ""
+
+
+@two_tiers
+async def test_other_caches_forget_with_a_tag_a_pattern_and_all(make: Make) -> None:
+    reader, writer = await make(), await make()
+    await listening(reader)
+    for forget in (("invalidate_tag", "t"), ("invalidate_pattern", "a*"), ("clear",)):
+        await writer.set("a", 1, tags=["t"])
+        await reader.get("a")
+        await getattr(writer, forget[0])(*forget[1:])
+        done = time.monotonic()
+        while await reader.get("a") is not None:
+            assert time.monotonic() - done < OPTIONS.sync.max_staleness + 0.5, forget
+
+
+async def test_one_holder_at_a_time_has_a_lock(make: Make) -> None:
+    cache, order = (await make()).cache, []
+    if isinstance(cache, Cache):
+
+        def hold(number: int) -> None:
+            with cache.lock("l", timeout=20) as lock:
+                order.extend((number, lock.token))
+
+        await asyncio.gather(*(asyncio.to_thread(hold, number) for number in range(3)))
+    else:
+
+        async def hold_async(number: int) -> None:
+            async with cache.lock("l", timeout=20) as lock:
+                order.extend((number, lock.token))
+
+        await asyncio.gather(*(hold_async(number) for number in range(3)))
+    assert sorted(order[::2]) == [0, 1, 2]
+    assert order[1::2] == sorted(order[1::2])
 
 
 async def test_the_surface_is_closed_before_and_after(make: Make) -> None:

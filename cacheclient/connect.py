@@ -13,8 +13,8 @@ from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
 from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
-from cacheclient.events import Event
 from cacheclient.flights import Flights
+from cacheclient.hearing import Hearing
 from cacheclient.invalidation import Invalidation
 from cacheclient.keys import KeySpace
 from cacheclient.listener import Listener
@@ -40,6 +40,7 @@ from cacheclient.remote import (
 from cacheclient.revalidation import Revalidation
 from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
+from cacheclient.storm import PushGuard
 from cacheclient.tags import Tags
 
 
@@ -59,7 +60,7 @@ class Connects(Protocol):
 class Listens(Protocol):
     """Hears what changes in L2: ``listener.Listener``."""
 
-    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[Event], None]) -> None:
+    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[bytes], None]) -> None:
         """Have ``told`` called with changed Redis keys (None: any may have changed), ``heard`` with each event."""
 
     async def close(self) -> None:
@@ -117,6 +118,7 @@ class Parts:
     flights: Flights
     revalidation: Revalidation
     invalidation: Invalidation
+    hearing: Hearing
     reader: Reader
 
 
@@ -176,17 +178,19 @@ def assemble(
     loads = Loads(space, store, local, serializer, tags, options, stats=stats, gate=gate, clock=clock)
     flights = Flights(loads, options.sync.max_staleness, stats=stats, gate=gate, clock=clock)
     revalidation = Revalidation(space, store, local, tags, stats)
-    invalidation = Invalidation(
-        space, store, local, serializer, flights, tags, revalidation, options, stats=stats, clock=clock
-    )
+    invalidation = Invalidation(space, store, local, serializer, flights, tags, options, stats=stats, clock=clock)
+    hearing = Hearing(
+        space, local, tags, flights, revalidation, PushGuard(options.sync.max_pushes),
+        own_id=invalidation.id, stats=stats, clock=clock,
+    )  # fmt: skip
     tags.distrust(invalidation.journal.owes_tag)
     revalidation.distrust(invalidation.journal.__contains__)
     if shared.link is not None and shared.listener is not None:
-        shared.listener.report_to(invalidation.told, invalidation.heard)
+        shared.listener.report_to(hearing.told, hearing.heard)
         shared.link.on_renewal(invalidation.journal.replay)
     peek = local.reader(gate, clock, stats.all_lookups)
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
-    return Parts(stats, shared, local, serializer, tags, flights, revalidation, invalidation, reader)
+    return Parts(stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, reader)
 
 
 def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, Generic, Self, TypeVar
 
 from cacheclient import tags as tag_names
@@ -11,6 +11,7 @@ from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
 from cacheclient.connect import Connect, assemble, connect
 from cacheclient.errors import ClosedError
+from cacheclient.events import Event
 from cacheclient.jobs import Terms
 from cacheclient.keys import KeySpace
 from cacheclient.options import CacheOptions
@@ -66,6 +67,7 @@ class Core(Generic[T]):
         if not self._open:
             return
         self._open, self._closed = False, True
+        self._parts.hearing.close()
         await self._parts.revalidation.close()
         await self._parts.flights.close()
         await self._parts.tags.close()
@@ -90,6 +92,13 @@ class Core(Generic[T]):
     def __del__(self) -> None:
         if getattr(self, "_open", False):
             warnings.warn(f"cache {self.space.prefix!r} was never closed", ResourceWarning, source=self, stacklevel=2)
+
+    def on_prewarm(self, callback: Callable[[Event], None]) -> None:
+        """Have ``callback`` called with each prewarm event of the fleet that may concern this namespace.
+
+        It runs on the event loop and must not block: start a task for what takes long. What it raises is logged.
+        """
+        self._parts.hearing.on_prewarm(callback)
 
     def _terms(self, ttl: float | None, negative_ttl: float | None, tags: Iterable[str]) -> Terms:
         life = self.options.l2.life

@@ -11,7 +11,7 @@ what no key change can (a pattern, a wish for a pre-warm), and tell systems that
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -27,7 +27,7 @@ class EventType(StrEnum):
 
 
 class Priority(StrEnum):
-    """How soon a receiver should act."""
+    """How soon a receiver should act; what that means here is in ``hearing``."""
 
     HIGH = "high"
     NORMAL = "normal"
@@ -63,6 +63,16 @@ def encode(event: Event) -> bytes:
     """Return the JSON of ``event``; the five required fields are always present."""
     fields: dict[str, Any] = msgspec.to_builtins(event)
     return msgspec.json.encode({**fields, "priority": event.priority})
+
+
+def misfit(data: bytes) -> Literal["unknown", "malformed"]:
+    """Return what is the matter with ``data``, which ``decode`` refused: a type of a later release, or no event."""
+    try:
+        said = msgspec.json.decode(data, type=dict[str, Any])
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return "malformed"
+    kind = said.get("event_type")
+    return "unknown" if isinstance(kind, str) and kind not in tuple(EventType) else "malformed"
 
 
 def decode(data: bytes) -> Event | None:

@@ -25,7 +25,6 @@ from cacheclient.keys import Glob, KeySpace, escape
 from cacheclient.local import Local
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Store
-from cacheclient.revalidation import Revalidation
 from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
 from cacheclient.tags import NAMESPACE, Tags
@@ -34,9 +33,10 @@ Progress = Callable[[int], None]
 
 
 class Invalidation:
-    """The invalidations of one cache, by this process and by others.
+    """The invalidations of one cache by this process.
 
     Attributes:
+        id: of this cache, in the events it sends.
         journal: what Redis must be told, or told again.
     """
 
@@ -48,7 +48,6 @@ class Invalidation:
         serializer: Serializer,
         flights: Flights,
         tags: Tags,
-        revalidation: Revalidation,
         options: CacheOptions,
         *,
         stats: Stats,
@@ -60,14 +59,13 @@ class Invalidation:
         self._serializer = serializer
         self._flights = flights
         self._tags = tags
-        self._revalidation = revalidation
         # Tombstones outlive every load that may have begun before them, markers every entry of the default ttl.
         self._grave = 2 * options.lock.lease
         self._marker_life = 2 * options.l2.ttl
         self._window = options.failsafe.window
         self._stats = stats
         self._clock = clock
-        self._id = entry.new_write_id().hex()
+        self.id = entry.new_write_id().hex()
         self._pod = os.uname().nodename
         self.journal = Journal(self._pay, options.sync.journal, clock)
 
@@ -137,41 +135,6 @@ class Invalidation:
         self._local.drop(key)
         self._flights.detach(key)
 
-    def told(self, keys: list[str] | None) -> None:
-        """Take a push of the listener: these Redis keys changed; None means that any may have."""
-        if keys is None:
-            self._tags.forget()
-            self._flights.pushed_all()
-            self._revalidation.begin()
-            return
-        for full in keys:
-            if (key := self._space.short(full)) is not None:
-                self._stats.invalidations["key/remote"] += 1
-                self._local.drop(key)
-                self._flights.pushed(key)
-            elif full.startswith(self._space.tag_prefix):
-                self._tag_changed(full.removeprefix(self._space.tag_prefix))
-
-    def heard(self, event: Event) -> None:
-        """Take an event of the channels: drop from L1 what an invalidation or an update of somebody else names."""
-        if event.id == self._id or event.event_type is EventType.PREWARM:
-            return
-        try:
-            glob = Glob(event.key_pattern)
-        except ValueError:
-            self._stats.errors["l1/serialization"] += 1
-            return
-        if glob.literal is not None:
-            if (key := self._space.short(glob.literal)) is None:
-                return
-            self._local.drop(key)
-            self._flights.pushed(key)
-        else:
-            prefix = self._space.prefix
-            self._local.drop_matching(lambda key: glob.matches(prefix + key))
-            self._flights.pushed_all()
-        self._stats.invalidations["event/remote"] += 1
-
     # -- inside -------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -213,13 +176,6 @@ class Invalidation:
     async def _bury(self, key: str, *, durable: bool) -> bool:
         return await self._store.bury(self._space.full(key), entry.new_write_id(), self._grave, durable=durable)
 
-    def _tag_changed(self, name: str) -> None:
-        self._stats.invalidations["tag/remote"] += 1
-        self._tags.changed(name)
-        if name == NAMESPACE:
-            self._local.flush()
-        self._flights.pushed_all()
-
     def _forget_tag(self, name: str) -> None:
         self._tags.changed(name)
         if name == NAMESPACE:
@@ -233,6 +189,6 @@ class Invalidation:
     def _announce(self, kind: EventType, pattern: str, priority: Priority = Priority.NORMAL) -> None:
         event = Event(
             event_type=kind, key_pattern=pattern, timestamp=time.time(), source_pod=self._pod, priority=priority,
-            id=self._id, version=self._space.version,
+            id=self.id, version=self._space.version,
         )  # fmt: skip
         self._store.publish(events.channel_of(event), events.encode(event))

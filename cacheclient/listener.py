@@ -22,11 +22,9 @@ import logging
 from collections.abc import Callable
 from typing import Any, Final
 
-from cacheclient import events
 from cacheclient.clock import Clock, Gate, ServerClock, parse_time
-from cacheclient.contract import Channel, ErrorType, Tier
+from cacheclient.contract import Channel, Tier
 from cacheclient.errors import UnavailableError
-from cacheclient.events import Event
 from cacheclient.remote import Connection, Login, Pipe
 from cacheclient.stats import Stats
 
@@ -57,7 +55,7 @@ class Listener:
         self._prefixes = prefixes
         self._max_staleness = max_staleness
         self._told: Callable[[list[str] | None], None]
-        self._heard: Callable[[Event], None]
+        self._heard: Callable[[bytes], None]
         self._stats = stats
         self._clock = clock
         self._server_clock = server_clock
@@ -65,8 +63,11 @@ class Listener:
         self._task: asyncio.Task[None] | None = None
         self.gate = Gate(0.0)
 
-    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[Event], None]) -> None:
-        """Have ``told`` called with changed Redis keys (None: any may have changed), ``heard`` with each event."""
+    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[bytes], None]) -> None:
+        """Have ``told`` called with changed Redis keys, and ``heard`` with each event.
+
+        None: any key may have changed. No keys: a sign of life, nothing has changed up to now.
+        """
         self._told, self._heard = told, heard
 
     def follow(self, connection: Connection) -> None:
@@ -119,6 +120,7 @@ class Listener:
             self._server_clock.observe(parse_time(await pipe.call("TIME")), asked)
             self.gate.until = min(asked + self._max_staleness, self._tenure.until)
             self._stats.listener_connected = True
+            self._told([])
             await asyncio.wait(ends, timeout=self._max_staleness / 4, return_when=asyncio.FIRST_COMPLETED)
 
     async def _subscribe(self, pipe: Pipe) -> None:
@@ -138,8 +140,4 @@ class Listener:
             # Own writes are not told apart: Redis merges the pushes of one cycle, so a foreign write may hide in one.
             self._told(None if push[1] is None else [key.decode("utf-8", "replace") for key in push[1]])
         elif push[0] == b"message":
-            event = events.decode(push[2])
-            if event is None:
-                self._stats.errors[f"{Tier.L1}/{ErrorType.SERIALIZATION}"] += 1
-            else:
-                self._heard(event)
+            self._heard(push[2])

@@ -92,6 +92,7 @@ class Local:
 
     Attributes:
         table: every entry by key.
+        enabled: whether it may hold any.
     """
 
     def __init__(self, options: L1Options, stats: TierStats) -> None:
@@ -103,6 +104,7 @@ class Local:
         self._main: OrderedDict[str, Item] = OrderedDict()
         self._ghost: OrderedDict[int, None] = OrderedDict()
         self._fences: dict[str, Fence] = {}
+        self.enabled = options.max_entries > 0
         self._doubted: tuple[deque[Item], ...] = ()  # suspect entries, by how often they were used: the most used first
         self._untagged: Tagged = ()
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
@@ -188,6 +190,15 @@ class Local:
             queue.clear()
         self._stats.size_bytes = self._stats.entries = self._stats.suspects = 0
 
+    def switch_off(self) -> None:
+        """Hold nothing until ``switch_on``."""
+        self.enabled = False
+        self.flush()
+
+    def switch_on(self) -> None:
+        """Hold entries again, if the options allow any."""
+        self.enabled = self._options.max_entries > 0
+
     def suspect(self) -> None:
         """Answer with nothing of what is here until it is proved anew, and void every fill in flight.
 
@@ -232,7 +243,7 @@ class Local:
         return True
 
     def _insert(self, item: Item) -> bool:
-        if not self._options.max_entries or item.size > self._options.max_bytes:
+        if not self.enabled or item.size > self._options.max_bytes:
             return False
         if item.tags == self._untagged:  # entries without tags of their own have the namespace's alone: kept once
             item.tags = self._untagged

@@ -128,14 +128,18 @@ class SyncOptions:
         max_staleness: seconds. L1 answers only if the tracking connection proved itself alive with a question asked at
             most this long ago; so an entry is served at most this long after it was invalidated elsewhere.
         journal: seconds for which own invalidations are kept, to repeat them on a new master.
+        max_pushes: changed keys that Redis may tell of in a second before L1 is switched off, until it has been half of
+            that for five seconds: entries would leave about as fast as they come. 0: never.
     """
 
     max_staleness: float = 1.0
     journal: float = 60.0
+    max_pushes: int = 20_000
 
     def __post_init__(self) -> None:
         _check("sync", "max_staleness", self.max_staleness, 0.05, 60)
         _check("sync", "journal", self.journal, 0, 3600)
+        _check("sync", "max_pushes", self.max_pushes, 0, 10**9, int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -47,6 +47,7 @@ class Revalidation:
         self._stats = stats
         self._owed: Callable[[str], bool] = lambda _: False
         self._task: asyncio.Task[None] | None = None
+        self._closed = False
 
     def distrust(self, owed: Callable[[str], bool]) -> None:
         """Have no entry trusted of whose key ``owed`` says that Redis may still hold what was invalidated."""
@@ -55,11 +56,12 @@ class Revalidation:
     def begin(self) -> None:
         """Make every entry of L1 suspect, and compare them from now on."""
         self._local.suspect()
-        if self._task is None or self._task.done():
+        if not self._closed and (self._task is None or self._task.done()):
             self._task = asyncio.create_task(self._run(), name="cacheclient-revalidation")
 
     async def close(self) -> None:
-        """Stop comparing."""
+        """Stop comparing; what is suspect stays so."""
+        self._closed = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)

@@ -119,11 +119,14 @@ class Stats:
     errors: Counter[str] = field(default_factory=Counter)  # by "tier/type"
     stale_served: Counter[str] = field(default_factory=Counter)  # by reason: load_failed, reloading
     revalidated: Counter[str] = field(default_factory=Counter)  # suspect entries of L1, by outcome: trusted, dropped
+    events: Counter[str] = field(default_factory=Counter)  # heard on the channels, by type
+    storms: int = 0  # times L1 was switched off because pushes came too fast
     connection_errors: int = 0
     failovers: int = 0
     gaps: int = 0
     listener_connected: bool = False
     circuit_open: bool = False
+    l1_off: bool = False
 
     def tier(self, name: str) -> TierStats:
         """Return the counters of tier ``l1``, ``l2`` or ``l3``."""
@@ -166,11 +169,14 @@ class Stats:
             errors=_count(self.errors, other.errors, sign),
             stale_served=_count(self.stale_served, other.stale_served, sign),
             revalidated=_count(self.revalidated, other.revalidated, sign),
+            events=_count(self.events, other.events, sign),
+            storms=self.storms + sign * other.storms,
             connection_errors=self.connection_errors + sign * other.connection_errors,
             failovers=self.failovers + sign * other.failovers,
             gaps=self.gaps + sign * other.gaps,
             listener_connected=self.listener_connected and (sign < 0 or other.listener_connected),
             circuit_open=self.circuit_open or (sign > 0 and other.circuit_open),
+            l1_off=self.l1_off or (sign > 0 and other.l1_off),
         )
 
     def __sub__(self, earlier: Stats) -> Stats:

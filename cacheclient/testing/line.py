@@ -6,10 +6,7 @@ import asyncio
 import math
 from collections.abc import Callable
 
-from cacheclient import events
 from cacheclient.clock import Clock, Gate
-from cacheclient.contract import ErrorType, Tier
-from cacheclient.events import Event
 from cacheclient.stats import Stats
 from cacheclient.testing.store import FakeStore
 
@@ -38,7 +35,7 @@ class Line:
         self._clock = clock
         self._renewed: list[Callable[[], None]] = []
         self._told: Callable[[list[str] | None], None]
-        self._heard: Callable[[Event], None]
+        self._heard: Callable[[bytes], None]
         self._loop: asyncio.AbstractEventLoop | None = None
         self._up = False
 
@@ -90,7 +87,7 @@ class Line:
 
     # -- for the cache ------------------------------------------------------------------------------------------------
 
-    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[Event], None]) -> None:
+    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[bytes], None]) -> None:
         """Have ``told`` called with changed Redis keys (None: any may have changed), ``heard`` with each event."""
         self._told, self._heard = told, heard
 
@@ -141,10 +138,8 @@ class Line:
     def _deliver(self, message: Message) -> None:
         if isinstance(message, str):
             self._told([message])
-        elif (event := events.decode(message)) is not None:
-            self._heard(event)
         else:
-            self._stats.errors[f"{Tier.L1}/{ErrorType.SERIALIZATION}"] += 1
+            self._heard(message)
 
 
 def _running() -> asyncio.AbstractEventLoop | None:

@@ -244,7 +244,7 @@ async def a_tag_changes_while_an_entry_is_compared(scene: Scene) -> None:
     scene.hand.push(reader)
     await asked.reached.wait()
     await writer.invalidate_tag("t")
-    reader._invalidation.told([reader.space.marker("t")])
+    reader._parts.hearing.told([reader.space.marker("t")])
     asked.go.set()
     await settled(reader)
     assert reader.peek("a") is ABSENT

@@ -1,0 +1,177 @@
+"""What a cache does when it is told what others did: pushes of the tracking connection, and events of the channels.
+
+Pushes are Redis' own word that a key changed, and coherence rests on them: each is handled at once, and cheaply, since
+every process gets those of the whole fleet. Past a rate L1 is switched off (see ``storm``).
+
+Events are for what no key change can say, and for systems that are not caches. Their priority says how soon they are
+heeded. One key is dropped at once, whatever the priority. A pattern costs a pass over all of L1, so only a ``high`` one
+gets a pass of its own; ``normal`` ones share the one at the end of this event-loop tick; ``low`` ones are gathered for
+a quarter of a second. None of this delays a push. A ``prewarm`` event goes to who asked for them (``on_prewarm``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from cacheclient import events
+from cacheclient.clock import Clock
+from cacheclient.events import Event, EventType, Priority
+from cacheclient.flights import Flights
+from cacheclient.keys import Glob, KeySpace
+from cacheclient.local import Local
+from cacheclient.revalidation import Revalidation
+from cacheclient.stats import Stats
+from cacheclient.storm import PushGuard
+from cacheclient.tags import NAMESPACE, Tags
+
+_LOW_DELAY: Final = 0.25  # seconds for which patterns of low priority are gathered
+_MAX_WAITING: Final = 1000  # different patterns that may wait
+_LITERAL: Final = re.compile(r"[^*?\[\\]*")
+_log = logging.getLogger("cacheclient")
+
+
+class Hearing:
+    """The ear of one cache; ``own_id`` is in the events that it sent itself."""
+
+    def __init__(
+        self,
+        space: KeySpace,
+        local: Local,
+        tags: Tags,
+        flights: Flights,
+        revalidation: Revalidation,
+        guard: PushGuard,
+        *,
+        own_id: str,
+        stats: Stats,
+        clock: Clock,
+    ) -> None:
+        self._space = space
+        self._local = local
+        self._tags = tags
+        self._flights = flights
+        self._revalidation = revalidation
+        self._guard = guard
+        self._own_id = own_id
+        self._stats = stats
+        self._clock = clock
+        self._waiting: dict[str, Glob] = {}
+        self._soon: asyncio.Handle | None = None  # what waits is applied at the end of this tick
+        self._later: asyncio.Handle | None = None  # or a little later
+        self._prewarmers: list[Callable[[Event], None]] = []
+
+    def on_prewarm(self, callback: Callable[[Event], None]) -> None:
+        """Have ``callback`` called on the event loop with each prewarm event that may concern this namespace."""
+        self._prewarmers.append(callback)
+
+    def close(self) -> None:
+        """Forget what waits to be applied."""
+        self._waiting.clear()
+        self._unplan()
+
+    def told(self, keys: Sequence[str] | None) -> None:
+        """Take a push of the listener: these Redis keys changed; None means that any may have.
+
+        No keys at all is a sign of life: nothing has changed up to now.
+        """
+        if keys is None:
+            self._tags.forget()
+            self._flights.pushed_all()
+            self._revalidation.begin()
+            return
+        if self._guard.count(len(keys), self._clock()):
+            self._switch()
+        drop, pushed, prefix, cut = self._local.drop, self._flights.pushed, self._space.prefix, len(self._space.prefix)
+        told = 0
+        for full in keys:
+            if full.startswith(prefix):
+                key = full[cut:]
+                told += 1
+                drop(key)
+                pushed(key)
+            elif full.startswith(self._space.tag_prefix):
+                self._tag_changed(full.removeprefix(self._space.tag_prefix))
+        self._stats.invalidations["key/remote"] += told
+
+    def heard(self, data: bytes) -> None:
+        """Take an event of the channels: drop from L1 what an invalidation or an update of somebody else names."""
+        event = events.decode(data)
+        if event is None:
+            self._stats.events[events.misfit(data)] += 1
+            return
+        self._stats.events[event.event_type] += 1
+        if event.id == self._own_id:
+            return
+        if event.event_type is EventType.PREWARM:
+            self._prewarm(event)
+            return
+        try:
+            glob = Glob(event.key_pattern)
+        except ValueError:
+            self._stats.events["malformed"] += 1
+            return
+        if glob.literal is None:
+            self._stats.invalidations["event/remote"] += 1
+            self._match(glob, event.priority)
+        elif (key := self._space.short(glob.literal)) is not None:
+            self._stats.invalidations["event/remote"] += 1
+            self._local.drop(key)
+            self._flights.pushed(key)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _switch(self) -> None:
+        self._stats.l1_off = self._guard.storm
+        if self._guard.storm:
+            self._stats.storms += 1
+            self._local.switch_off()
+            _log.warning("cacheclient: L1 of %s is off: pushes come faster than sync.max_pushes", self._space.prefix)
+        else:
+            self._local.switch_on()
+            _log.warning("cacheclient: L1 of %s is on again", self._space.prefix)
+
+    def _tag_changed(self, name: str) -> None:
+        self._stats.invalidations["tag/remote"] += 1
+        self._tags.changed(name)
+        if name == NAMESPACE:
+            self._local.flush()
+        self._flights.pushed_all()
+
+    def _match(self, glob: Glob, priority: Priority) -> None:
+        """Drop what ``glob`` matches: now, at the end of this tick, or a little later."""
+        self._waiting[glob.pattern] = glob
+        if priority is Priority.HIGH or len(self._waiting) > _MAX_WAITING:
+            self._apply()
+        elif priority is Priority.NORMAL:
+            self._soon = self._soon or asyncio.get_running_loop().call_soon(self._apply)
+        else:
+            self._later = self._later or asyncio.get_running_loop().call_later(_LOW_DELAY, self._apply)
+
+    def _unplan(self) -> None:
+        for handle in (self._soon, self._later):
+            if handle is not None:
+                handle.cancel()
+        self._soon = self._later = None
+
+    def _apply(self) -> None:
+        """Drop, in one pass, what the patterns match that wait."""
+        self._unplan()
+        globs, self._waiting = list(self._waiting.values()), {}
+        prefix = self._space.prefix
+        self._local.drop_matching(lambda key: any(glob.matches(prefix + key) for glob in globs))
+        self._flights.pushed_all()
+
+    def _prewarm(self, event: Event) -> None:
+        match = _LITERAL.match(event.key_pattern)
+        head, prefix = match[0] if match else "", self._space.prefix
+        if not (head.startswith(prefix) or prefix.startswith(head)):
+            return
+        for callback in self._prewarmers:
+            try:
+                callback(event)
+            except Exception:  # noqa: BLE001  whatever it raises, the listener goes on
+                _log.exception("cacheclient: a prewarm event was not heeded")

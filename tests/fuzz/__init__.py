@@ -13,8 +13,12 @@ future   no read returns a version that was not yet committed when the read ende
 key      a read returns the row that was asked for.
 end      when all is healed and the writers have rested, no entry in Redis differs from the database.
 
-Keys are of three kinds (``Mode``), told apart in the report. ``durable`` invalidations keep every promise, always.
-``fast`` invalidations and ``set`` are acknowledged by the master alone: if it crashes before a replica has them, they
-are undone until the writer has repeated them on the new master. The checker excuses such a read only if every newer
-acknowledged version falls into the window of one unplanned change of master (``Lapse``), and reports it.
+Keys are written in several ways (``Mode``), told apart in the report. ``durable`` invalidations keep every promise,
+always. ``fast`` invalidations, those by ``tag`` and ``pattern``, and ``set`` are acknowledged by the master alone: if
+it crashes before a replica has them, they are undone until the writer has repeated them on the new master. The checker
+excuses such a read only if every newer acknowledged version falls into the window of one unplanned change of master
+(``Lapse``), and reports it.
+
+Half of the keys live for seconds, so that values are refreshed early, served past their time while they are loaded
+anew, and served although their loader fails, all the time: none of that may bring back what was invalidated.
 """

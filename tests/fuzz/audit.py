@@ -42,9 +42,12 @@ def audit(environment: Environment, database: Database, namespace: str) -> Audit
     password = environment.password_file.read_text(encoding="ascii").strip()
     with redis.Redis(host, port, username=RedisUser.APP, password=password, protocol=3) as client:
         stored = client.mget([space.full(name(key)) for key in keys])
-    envelopes = [entry.unpack(raw) if isinstance(raw, bytes) else None for raw in stored]
+        envelopes = [entry.unpack(raw) if isinstance(raw, bytes) else None for raw in stored]
+        tags = sorted({name for found in envelopes if found for name, _ in found.tags})
+        tokens = dict(zip(tags, client.mget([space.marker(name) for name in tags]) if tags else (), strict=True))
     codec = MsgpackCodec(Row)
-    rows = [(key, codec.decode(found.payload)) for key, found in zip(keys, envelopes, strict=True) if found]
+    standing = [found if found and all(tokens[n] == t for n, t in found.tags) else None for found in envelopes]
+    rows = [(key, codec.decode(found.payload)) for key, found in zip(keys, standing, strict=True) if found]
     return Audit(len(rows), [_stale(key, row, database) for key, row in rows if row != Row(key, database[key])])
 
 

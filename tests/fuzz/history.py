@@ -23,6 +23,7 @@ class Op(IntEnum):
     GET_OR_LOAD = 2
     ENTRY_L1 = 3
     ENTRY_L2 = 4
+    LOAD_MANY = 5
 
 
 class Mode(StrEnum):
@@ -31,14 +32,21 @@ class Mode(StrEnum):
     FAST = "fast"
     DURABLE = "durable"
     SET = "set"
+    TAG = "tag"
+    PATTERN = "pattern"
 
 
-_MODES: Final = (Mode.DURABLE, Mode.FAST, Mode.DURABLE, Mode.SET)
+_MODES: Final = (Mode.DURABLE, Mode.FAST, Mode.TAG, Mode.SET, Mode.DURABLE, Mode.PATTERN)
 
 
 def mode_of(key: int) -> Mode:
-    """Return how ``key`` is written: half of the keys durably."""
+    """Return how ``key`` is written: a third of the keys durably."""
     return _MODES[key % len(_MODES)]
+
+
+def short_lived(key: int) -> bool:
+    """Return whether the values of ``key`` live for seconds: half of the keys of each mode."""
+    return key // len(_MODES) % 2 == 1
 
 
 class Read(NamedTuple):

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from cacheclient import CacheOptions
+from cacheclient import CacheOptions, FailsafeOptions, L2Options
 from cacheclient.contract import Env
 from cacheclient.errors import UnavailableError
 from cacheclient.remote import Address, SentinelTopology, parse, read_secret
@@ -142,8 +142,16 @@ async def _run(plan: Plan, folder: Path, say: Say) -> Outcome:
 def _spec(plan: Plan, worker: int, environment: Environment, folder: Path) -> Spec:
     return Spec(
         worker=worker, workers=plan.workers, seed=plan.seed, folder=str(folder), threads=worker % 2 == 1,
-        environment={**environment.client_environment, Env.NAMESPACE: NAMESPACE},
+        environment={**_options(worker).to_env(), **environment.client_environment, Env.NAMESPACE: NAMESPACE},
     )  # fmt: skip
+
+
+def _options(worker: int) -> CacheOptions:
+    """Return options under which values are often refreshed and served past their time: behind readers, and not."""
+    return CacheOptions(
+        l2=L2Options(early_refresh=50.0),
+        failsafe=FailsafeOptions(window=20.0, throttle=0.5, revalidate=worker % 2 == 0),
+    )
 
 
 async def _incidents(plan: Plan, hands: Hands, say: Say) -> list[Done]:

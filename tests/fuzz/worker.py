@@ -22,7 +22,7 @@ from cacheclient import AsyncCache, Cache, LoadTimeoutError
 from cacheclient.stats import Stats
 from tests.fuzz.database import Database
 from tests.fuzz.faces import Face, Row
-from tests.fuzz.history import NOTHING, WRONG_KEY, Mode, Op, Recorder, Write, mode_of
+from tests.fuzz.history import NOTHING, WRONG_KEY, Mode, Op, Recorder, Write, mode_of, short_lived
 from tests.fuzz.network import back
 
 NAMESPACE: Final = "fuzz"
@@ -98,10 +98,12 @@ class Worker:
             await self._watched(self._read(Op.GET, [key]))
 
     async def _read_on(self, draw: random.Random) -> None:
-        ops = (Op.GET, Op.GET_MANY, Op.GET_OR_LOAD, Op.ENTRY_L1)
+        ops = (Op.GET, Op.GET_MANY, Op.GET_OR_LOAD, Op.ENTRY_L1, Op.LOAD_MANY)
         while not self._ending.is_set():
-            (op,) = draw.choices(ops, (2, 1, 5, 3))
-            keys = self._some_keys(draw, 6 if op is Op.GET_MANY else 1)
+            (op,) = draw.choices(ops, (2, 1, 5, 3, 1))
+            keys = self._some_keys(draw, 6 if op in (Op.GET_MANY, Op.LOAD_MANY) else 1)
+            if op is Op.LOAD_MANY:
+                keys = [key for key in keys if mode_of(key) is not Mode.TAG and not short_lived(key)]
             await self._watched(self._read(op, keys))
             await asyncio.sleep(draw.expovariate(1 / self._spec.read_pause))
 
@@ -136,7 +138,7 @@ class Worker:
         if mode is Mode.SET:
             acknowledged = await self._face.set(key, Row(key, commit.version))
         else:
-            acknowledged = await self._face.invalidate(key, durable=mode is Mode.DURABLE)
+            acknowledged = await self._face.forget(key, mode)
         self._recorder.write(Write(key, acknowledged, commit.version, commit.began, time.monotonic()))
 
     async def _watched(self, work: Coroutine[Any, Any, None]) -> None:

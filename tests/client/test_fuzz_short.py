@@ -20,7 +20,7 @@ async def test_a_frozen_master_costs_no_consistency(tmp_path: Path) -> None:
     except LocalError as error:
         pytest.skip(str(error))
     said: list[str] = []
-    plan = Plan(seed="short", seconds=5, only="short-hang", rest=1.0)
+    plan = Plan(seed="short149", seconds=3, only="short-hang", rest=1.0)  # the seed freezes the master and nothing else
     before = asyncio.all_tasks()
     outcome = await fuzz(plan, said.append, keep=tmp_path)
     text = as_text(outcome)

@@ -18,7 +18,7 @@ from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
 from cacheclient.connect import Settings, environment, target_of
 from cacheclient.core import T
-from cacheclient.jobs import RELOADING, Job, LoadOptions, due_early
+from cacheclient.jobs import RELOADING, Job, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.reading import Entry
@@ -107,6 +107,19 @@ class AsyncCache(Writes[T]):
         found = await asyncio.gather(*(self.get(key, MISSING) for key in wanted))
         return {key: value for key, value in zip(wanted, found, strict=True) if value is not MISSING}
 
+    async def exists(self, key: str) -> bool:
+        """Return whether ``key`` has a value that ``get`` would return; counts as a lookup, and fills L1 as one."""
+        return await self.get(key, MISSING) is not MISSING
+
+    async def delete(self, key: str) -> bool:
+        """Invalidate ``key``, and return whether it had a value just before.
+
+        It promises what ``invalidate`` does, at the price of a lookup more: call that if the answer does not matter.
+        """
+        existed = await self.exists(key)
+        await self.invalidate(key)
+        return existed
+
     @overload
     async def get_or_load(self, key: str, load: Callable[[str], Awaitable[T]], **options: Unpack[LoadOptions]) -> T: ...
     @overload
@@ -121,6 +134,9 @@ class AsyncCache(Writes[T]):
         ttl: float | None = None,
         negative_ttl: float | None = None,
         tags: Iterable[str] = (),
+        stale: float | None = None,
+        load_timeout: float | None = None,
+        fresh: bool = False,
     ) -> Any:
         """Return the value of ``key``; if no tier has it, ``await load(key)`` once in the fleet and keep it.
 
@@ -131,21 +147,32 @@ class AsyncCache(Writes[T]):
             ttl: seconds the value lives in L2; the default is ``l2.ttl``.
             negative_ttl: seconds for which "the source has nothing" is remembered; by default it is not.
             tags: names under which the value can be invalidated, see ``invalidate_tag``.
+            stale: seconds past its time for which this call takes the value if the loader fails, and for which what it
+                loads is kept for such calls; the default is ``failsafe.window``, 0 means never.
+            load_timeout: seconds the loader may take; the default is ``lock.load_timeout``.
+            fresh: load now, whatever the tiers have, by a load that began after this call; its errors are raised. Until
+                it ends the others get the old value. It is stored unless the key changed meanwhile.
+
+        Callers who wait for the same load share it, with the options of the first.
 
         Raises:
-            LoadTimeoutError: if the loader took more than ``lock.load_timeout``.
-            CodecError: if the loaded value cannot be encoded.
+            LoadTimeoutError: if the loader took more than ``load_timeout``.
+            CodecError: if the loaded value cannot be encoded, or is not of the cache's type.
         """
+        if fresh:
+            return await self._load_anew(key, load, self._terms(ttl, negative_ttl, tags, stale, load_timeout))
         value = self.peek(key)
         if value is not ABSENT:
             return value
         began = perf_counter()
-        stored, fresh = await self._read(key)
-        terms = self._terms(ttl, negative_ttl, tags)
-        if stored is not None and (fresh or self.options.failsafe.revalidate):
-            if not fresh or self._due_early(stored):
+        stored, in_time = await self._read(key)
+        terms = self._terms(ttl, negative_ttl, tags, stale, load_timeout)
+        if stored is not None and not in_time and -self._parts.serializer.remaining(stored) > terms.stale:
+            stored = None
+        if stored is not None and (in_time or self.options.failsafe.revalidate):
+            if not in_time or self._due_early(stored):
                 self._parts.flights.reload(Job(key, load, terms, seen=stored))
-            if not fresh:
+            if not in_time:
                 self._stats.stale_served[RELOADING] += 1
             return stored.value
         # While Redis lacks the tombstone of an own invalidation, what it holds must not be asked for.
@@ -200,6 +227,12 @@ class AsyncCache(Writes[T]):
     async def _read(self, key: str) -> tuple[Stored | None, bool]:
         self._check_open()
         return await self._parts.reader.read(key)
+
+    async def _load_anew(self, key: str, load: Loader, terms: Terms) -> Any:
+        self._check_open()
+        self.space.full(key)
+        leased = key not in self._invalidation.journal
+        return (await self._parts.flights.fly(Job(key, load, terms, leased, anew=True))).value
 
     def _due_early(self, stored: Stored) -> bool:
         remaining = self._parts.serializer.remaining(stored)

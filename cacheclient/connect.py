@@ -37,6 +37,7 @@ from cacheclient.remote import (
     parse,
     read_secret,
 )  # fmt: skip
+from cacheclient.retention import Retention
 from cacheclient.revalidation import Revalidation
 from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
@@ -119,6 +120,7 @@ class Parts:
     revalidation: Revalidation
     invalidation: Invalidation
     hearing: Hearing
+    retention: Retention
     reader: Reader
 
 
@@ -188,9 +190,12 @@ def assemble(
     if shared.link is not None and shared.listener is not None:
         shared.listener.report_to(hearing.told, hearing.heard)
         shared.link.on_renewal(invalidation.journal.replay)
+    retention = Retention(space, store, local, serializer, tags, invalidation.journal, clock=clock)
     peek = local.reader(gate, clock, stats.all_lookups)
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
-    return Parts(stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, reader)
+    return Parts(
+        stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, reader
+    )
 
 
 def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:

@@ -100,9 +100,22 @@ class Core(Generic[T]):
         """
         self._parts.hearing.on_prewarm(callback)
 
-    def _terms(self, ttl: float | None, negative_ttl: float | None, tags: Iterable[str]) -> Terms:
-        life = self.options.l2.life
-        return Terms(life(ttl), None if negative_ttl is None else life(negative_ttl), tag_names.check(tags))
+    def _terms(
+        self,
+        ttl: float | None,
+        negative_ttl: float | None = None,
+        tags: Iterable[str] = (),
+        stale: float | None = None,
+        load_timeout: float | None = None,
+    ) -> Terms:
+        options = self.options
+        return Terms(
+            options.l2.life(ttl),
+            None if negative_ttl is None else options.l2.life(negative_ttl, "negative_ttl"),
+            tag_names.check(tags),
+            options.failsafe.allowance(stale),
+            options.lock.limit(load_timeout),
+        )
 
     def _check_open(self) -> None:
         if not self._open:

@@ -4,7 +4,7 @@
 
     CacheError
     ├── ConfigurationError (also ValueError)   a URL, option, key or namespace that cannot work
-    ├── CodecError (also ValueError)           a value the codec cannot encode
+    ├── CodecError (also ValueError)           a value the codec cannot encode, or of the wrong type
     ├── LoadTimeoutError (also TimeoutError)   a loader passed its hard time limit
     ├── LockError                              a public lock used in a way that cannot work
     │   ├── LockTimeoutError (also TimeoutError)   it was not acquired in the time or attempts allowed
@@ -42,7 +42,10 @@ class ConfigurationError(CacheError, ValueError):
 
 
 class CodecError(CacheError, ValueError):
-    """A value that the codec cannot encode. Bytes in Redis that cannot be decoded are a miss, never this error."""
+    """A value that the codec cannot encode, or that is not of the cache's type.
+
+    Bytes in Redis that cannot be decoded are a miss, never this error.
+    """
 
 
 class LoadTimeoutError(CacheError, TimeoutError):

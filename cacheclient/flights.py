@@ -44,7 +44,7 @@ class Flights:
         """
         self._check_open()
         flight = self._flights.get(job.key)
-        if flight is not None and self._joinable(flight):
+        if flight is not None and not job.anew and self._joinable(flight):
             self._stats.coalesced["process"] += 1
         else:
             flight = self._start(job)

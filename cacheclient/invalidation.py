@@ -62,7 +62,6 @@ class Invalidation:
         # Tombstones outlive every load that may have begun before them, markers every entry of the default ttl.
         self._grave = 2 * options.lock.lease
         self._marker_life = 2 * options.l2.ttl
-        self._window = options.failsafe.window
         self._stats = stats
         self._clock = clock
         self.id = entry.new_write_id().hex()
@@ -111,7 +110,7 @@ class Invalidation:
         payload = self._serializer.encode(value, full)
         self.forget(key)
         try:
-            held = terms.ttl + self._window
+            held = terms.ttl + terms.stale
             tagged = await self._tags.take(terms.tags, held)
             data, stored = self._serializer.seal(value, payload, terms.ttl, tags=tagged)
             await self._store.put(full, data, held)

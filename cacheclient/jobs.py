@@ -25,6 +25,9 @@ class LoadOptions(TypedDict, total=False):
     ttl: float | None
     negative_ttl: float | None
     tags: Iterable[str]
+    stale: float | None
+    load_timeout: float | None
+    fresh: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,11 +38,15 @@ class Terms:
         ttl: how long the value lives.
         negative_ttl: how long "the source has nothing" (the loader returned MISSING) is remembered; None: not at all.
         tags: names under which the value can be invalidated.
+        stale: how long past its time the value may be served; it is kept for so long.
+        load_timeout: how long the loader may take.
     """
 
     ttl: float
-    negative_ttl: float | None = None
-    tags: tuple[str, ...] = ()
+    negative_ttl: float | None
+    tags: tuple[str, ...]
+    stale: float
+    load_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +93,8 @@ class Job:
     """What a flight is to do.
 
     Without ``leased`` Redis is neither asked nor told; ``seen`` is a value to replace, and to serve if that fails;
-    ``reject`` the write id of a value that cannot be used.
+    ``reject`` the write id of a value that cannot be used; ``anew`` says to load even if there is a value, and that
+    nobody's earlier load will do.
     """
 
     key: str
@@ -95,3 +103,4 @@ class Job:
     leased: bool = True
     seen: Stored | None = None
     reject: bytes = b""
+    anew: bool = False

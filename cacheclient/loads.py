@@ -33,6 +33,7 @@ from cacheclient.tags import Tags
 # Seconds between looks at somebody else's lease: rarely while pushes tell of its end, quickly while none can arrive.
 _POLL_TOLD: Final = 0.25
 _POLL_UNTOLD: Final = (0.005, 0.05)
+_ANEW_ATTEMPTS: Final = 3  # to find what stands there, or to take the lease; somebody else may be in between
 _RELEASE_RETRY: Final = 0.1  # seconds between attempts to give back a lease that may be ours
 
 
@@ -70,6 +71,11 @@ class Loads:
         """Do ``job`` and return how it ended; errors of the loader pass through."""
         if not job.leased:
             return await self._load_unleased(flight, job)
+        if job.anew:
+            landed = await self._load_anew(flight, job)
+            if landed.stored is None or self._store.echoes:
+                self._local.drop(job.key)  # the push comes later: this caller must not read the old value again
+            return landed
         if job.seen is not None:
             return await self._replace(job, job.seen)
         return await self._ask(flight, job)
@@ -91,7 +97,7 @@ class Loads:
             flight.mark_read(self._clock())
             token = entry.new_write_id()
             try:
-                leased = await self._store.lease(full, token, self._lock.lease, self._serializer.readable, job.reject)
+                leased = await self._store.lease(full, token, self._lease(job), self._serializer.readable, job.reject)
                 stored = self._serializer.load(leased.value, full)
                 usable = stored is not None and await self._usable(stored)
             except UnavailableError as error:
@@ -113,6 +119,35 @@ class Loads:
                 return await self._load_unleased(flight, job)
             pause = await self._wait(flight, pause)
 
+    async def _load_anew(self, flight: Flight, job: Job) -> Landed:
+        """Load whatever is there, and store the value if nothing has happened to that meanwhile.
+
+        What stands there serves the others until then, be it another process's lease: whoever fills first wins, and
+        both have read the source after what they replace was written.
+        """
+        full = self._space.full(job.key)
+        for _ in range(_ANEW_ATTEMPTS):
+            token = entry.new_write_id()
+            try:
+                ((raw, _),) = await self._store.inspect((full,))
+                if raw is None:
+                    leased = await self._store.lease(full, token, self._lease(job), self._serializer.readable)
+            except UnavailableError as error:
+                if error.in_doubt:
+                    self._release_later(full, token)
+                break
+            if raw is not None:
+                async with self._bulkhead:  # nobody else is kept from loading the same
+                    flight.mark_read(self._clock())
+                    return await self._reload(job, raw[1 : 1 + entry.ID_BYTES])
+            if leased.granted:
+                return await self._load_leased(flight, job, token)
+        return await self._load_unleased(flight, job)
+
+    def _lease(self, job: Job) -> float:
+        """Return the seconds a lease lives: no less than the load may take, so that its holder never loses it."""
+        return max(self._lock.lease, job.terms.load_timeout)
+
     async def _usable(self, stored: Stored) -> bool:
         return self._serializer.remaining(stored) > 0 and await self._tags.stand(stored.envelope.tags)
 
@@ -124,7 +159,7 @@ class Loads:
         stale = self._serializer.remaining(seen) <= 0
         claim, token = self._space.claim(job.key), entry.new_write_id()
         try:
-            claimed = await self._store.claim(claim, token, self._lock.lease)
+            claimed = await self._store.claim(claim, token, self._lease(job))
         except UnavailableError as error:
             claimed = False
             if error.in_doubt:
@@ -133,7 +168,7 @@ class Loads:
             return Landed(seen.value, Tier.L2, seen, RELOADING if stale else "")
         throttled = False
         try:
-            return await self._reload(job, seen)
+            return await self._reload(job, seen.envelope.write_id)
         except Exception:
             # The claim stays while the value is fresh, so that not every reader tries the failing loader again.
             throttled = self._serializer.remaining(seen) > 0
@@ -146,26 +181,26 @@ class Loads:
             if not throttled and not await asyncio.shield(self._release(claim, token)):
                 self._release_later(claim, token)
 
-    async def _reload(self, job: Job, seen: Stored) -> Landed:
-        """Load, and store the value if nothing happened to ``seen``."""
+    async def _reload(self, job: Job, expected: bytes) -> Landed:
+        """Load, and store the value if the write id ``expected`` still stands."""
         fence = self._local.begin(job.key)
         try:
             tagged = await self._tags_of(job)
             value, seconds = await self._call(job)
             stored = None
             if value is MISSING and job.terms.negative_ttl is None:
-                await self._erase(job, seen)
+                await self._erase(job, expected)
             elif tagged is not None:
-                stored = await self._store_loaded(job, seen.envelope.write_id, value, seconds, tagged, fence)
+                stored = await self._store_loaded(job, expected, value, seconds, tagged, fence)
         finally:
             self._local.abandon(job.key, fence)
         return Landed(value, Tier.L3, stored)
 
-    async def _erase(self, job: Job, seen: Stored) -> None:
+    async def _erase(self, job: Job, expected: bytes) -> None:
         """Bury a value of which the source has nothing any more."""
         marker, seconds = entry.tombstone(entry.new_write_id()), 2 * self._lock.lease
         with contextlib.suppress(UnavailableError):
-            await self._store.fill(self._space.full(job.key), seen.envelope.write_id, marker, seconds)
+            await self._store.fill(self._space.full(job.key), expected, marker, seconds)
 
     async def _keep(self, job: Job, seen: Stored) -> bool:
         """Let the fleet serve a stale value for a while without trying the loader again.
@@ -174,7 +209,7 @@ class Loads:
             Whether it may be served: not without a fail-safe window, nor if it was invalidated or replaced, or its
             window ended, during the load. If Redis does not answer, it may: it was valid when this reader found it.
         """
-        if not self._failsafe.window:
+        if not job.terms.stale:
             return False
         data, _ = self._serializer.keep(seen, self._failsafe.throttle)
         try:
@@ -213,7 +248,7 @@ class Loads:
     async def _tags_of(self, job: Job) -> Tagged | None:
         """Return the tokens to store with the value, read before it is loaded; None if Redis does not tell."""
         try:
-            life = max(job.terms.ttl, job.terms.negative_ttl or 0) + self._failsafe.window
+            life = max(job.terms.ttl, job.terms.negative_ttl or 0) + job.terms.stale
             return await self._tags.take(job.terms.tags, life)
         except UnavailableError:
             return None
@@ -228,7 +263,7 @@ class Loads:
         payload = self._serializer.encode(value, full)
         data, stored = self._serializer.seal(value, payload, life, load_time=seconds, tags=tagged)
         try:
-            if not await self._store.fill(full, expected, data, life + self._failsafe.window):
+            if not await self._store.fill(full, expected, data, life + job.terms.stale):
                 return None
         except UnavailableError:
             return None
@@ -269,7 +304,7 @@ class Loads:
     async def _call(self, job: Job) -> tuple[Any, float]:
         """Run the loader under its hard time limit; return its value and the seconds it took."""
         began = perf_counter()
-        limit = asyncio.timeout(self._lock.load_timeout)
+        limit = asyncio.timeout(job.terms.load_timeout)
         try:
             async with limit:
                 value = await job.load(job.key)
@@ -278,7 +313,7 @@ class Loads:
             self._stats.errors[f"{Tier.L3}/{ErrorType.LOADER}"] += 1
             if isinstance(error, TimeoutError) and limit.expired():
                 raise LoadTimeoutError(
-                    f"the loader of {job.key!r} took more than {self._lock.load_timeout:g} s"
+                    f"the loader of {job.key!r} took more than {job.terms.load_timeout:g} s"
                 ) from error
             raise
         seconds = perf_counter() - began

@@ -182,6 +182,14 @@ class Local:
         for key in [key for key in {*self.table, *self._fences} if matches(key)]:
             self.drop(key)
 
+    def prolong(self, key: str, seconds: float, now: float) -> bool:
+        """Let an entry live ``seconds`` from now, at most its ttl here; return whether there is one that may answer."""
+        item = self.table.get(key)
+        if item is None or item.expires <= now or not all(mark.stands for mark in item.guards):
+            return False
+        self._renew(item, now + min(seconds, self._options.ttl), item.guards)
+        return True
+
     def flush(self) -> None:
         """Forget everything and void every fill in flight."""
         self._fences.clear()

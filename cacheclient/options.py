@@ -13,7 +13,7 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any, Self
+from typing import Any, Final, Self
 
 from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
@@ -25,6 +25,17 @@ class TTL(float, Enum):
     SHORT = 300.0
     MEDIUM = 1800.0
     LONG = 3600.0
+
+
+_MONTH: Final = 30 * 86_400.0
+_HOUR: Final = 3600.0
+
+
+def _seconds(name: str, value: float, low: float, high: float) -> float:
+    """Return the seconds that a call gave; raise ConfigurationError if they are out of range."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+        raise ConfigurationError(f"{name}={value!r}: seconds, from {low:g} to {high:.15g}")
+    return float(value)
 
 
 def _check(owner: str, name: str, value: float, low: float, high: float, kind: type = float) -> None:
@@ -82,17 +93,13 @@ class L2Options:
         _check("l2", "max_batch", self.max_batch, 1, 4096, int)
         _check("l2", "early_refresh", self.early_refresh, 0, 100)
 
-    def life(self, ttl: float | None) -> float:
-        """Return the seconds that a value lives which a call gave ``ttl``.
+    def life(self, ttl: float | None, name: str = "ttl") -> float:
+        """Return the seconds that a value lives which a call gave ``ttl`` (under that ``name``).
 
         Raises:
             ConfigurationError: if that is neither None nor 0.001 s to 30 days.
         """
-        if ttl is None:
-            return self.ttl
-        if isinstance(ttl, bool) or not isinstance(ttl, (int, float)) or not 0.001 <= ttl <= 30 * 86_400:  # noqa: PLR2004
-            raise ConfigurationError(f"ttl={ttl!r}: seconds, from 0.001 to 2592000 (30 days)")
-        return float(ttl)
+        return self.ttl if ttl is None else _seconds(name, ttl, 0.001, _MONTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,6 +125,14 @@ class LockOptions:
         _check("lock", "max_unleased", self.max_unleased, 1, 10_000, int)
         if self.lease < self.load_timeout:
             raise ConfigurationError(f"lock.lease={self.lease!r}: at least lock.load_timeout ({self.load_timeout:g})")
+
+    def limit(self, load_timeout: float | None) -> float:
+        """Return the seconds that a load may take which a call gave ``load_timeout``.
+
+        Raises:
+            ConfigurationError: if that is neither None nor 0.01 s to an hour.
+        """
+        return self.load_timeout if load_timeout is None else _seconds("load_timeout", load_timeout, 0.01, _HOUR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -163,6 +178,14 @@ class FailsafeOptions:
             raise ConfigurationError(f"failsafe.revalidate={self.revalidate!r}: true or false")
         if self.revalidate and not self.window:
             raise ConfigurationError("failsafe.revalidate=True: needs failsafe.window above 0")
+
+    def allowance(self, stale: float | None) -> float:
+        """Return the seconds past its time for which a value may be served by a call that gave ``stale``.
+
+        Raises:
+            ConfigurationError: if that is neither None nor 0 s to 30 days.
+        """
+        return self.window if stale is None else _seconds("stale", stale, 0, _MONTH)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

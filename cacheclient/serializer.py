@@ -82,6 +82,13 @@ class Serializer:
         )
         return self._packed(stored.value, envelope)
 
+    def prolong(self, stored: Stored, seconds: float) -> bytes:
+        """Return the bytes of the same value, with a new write id, that is stale ``seconds`` from now."""
+        old = stored.envelope
+        lifetime = max(1, self._clock.now_ms() - old.written_ms + round(seconds * 1000))
+        fields = (old.written_ms, lifetime, old.load_time, old.payload, old.flags, old.tags)
+        return entry.pack(Envelope(entry.new_write_id(), old.codec_id, *fields))
+
     def load(self, raw: bytes | None, key: str) -> Stored | None:
         """Return what ``raw``, read under ``key``, holds, stale or not; None for nothing, a marker, or no entry.
 

@@ -15,8 +15,12 @@ from cacheclient.tags import NAMESPACE
 class Writes(Core[T]):
     """The writing half of ``AsyncCache``."""
 
-    async def set(self, key: str, value: T, *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
+    async def set(
+        self, key: str, value: T, *, ttl: float | None = None, tags: Iterable[str] = (), stale: float | None = None
+    ) -> bool:
         """Store ``value`` for ``ttl`` seconds (default ``l2.ttl``) and drop the key from every L1 of the fleet.
+
+        ``tags`` and ``stale`` as in ``get_or_load``.
 
         Returns:
             Whether Redis acknowledged it. If not, the value is not cached, and what was cached before will not be
@@ -27,13 +31,44 @@ class Writes(Core[T]):
         """
         self._check_open()
         self.space.full(key)
-        return await self._invalidation.put(key, value, self._terms(ttl, None, tags))
+        return await self._invalidation.put(key, value, self._terms(ttl, tags=tags, stale=stale))
 
-    async def set_many(self, values: Mapping[str, T], *, ttl: float | None = None, tags: Iterable[str] = ()) -> bool:
-        """Store several values, which travel together; return whether Redis acknowledged all of them."""
-        names = tag_names.check(tags)
-        done = await asyncio.gather(*(self.set(key, value, ttl=ttl, tags=names) for key, value in values.items()))
+    async def set_many(
+        self,
+        values: Mapping[str, T],
+        *,
+        ttl: float | None = None,
+        tags: Iterable[str] = (),
+        stale: float | None = None,
+    ) -> bool:
+        """Store several values, which travel together; return whether Redis acknowledged all of them.
+
+        Raises:
+            ConfigurationError: if a key or an option cannot be; then nothing is stored.
+            CodecError: if a value cannot be encoded; then none of those that can is kept from being stored.
+        """
+        self._check_open()
+        terms = self._terms(ttl, tags=tags, stale=stale)
+        for key in values:
+            self.space.full(key)
+        puts = (self._invalidation.put(key, value, terms) for key, value in values.items())
+        done = await asyncio.gather(*puts, return_exceptions=True)
+        for outcome in done:
+            if isinstance(outcome, BaseException):
+                raise outcome
         return all(done)
+
+    async def touch(self, key: str, ttl: float | None = None) -> bool:
+        """Let the entry of ``key`` live ``ttl`` seconds (default ``l2.ttl``) from now, longer or shorter than before.
+
+        The value stays; compare-and-set, so an invalidation or a newer value at the same time wins.
+
+        Returns:
+            Whether there was an entry that could be prolonged, and Redis acknowledged it.
+        """
+        self._check_open()
+        self.space.full(key)
+        return await self._parts.retention.touch(key, self._terms(ttl))
 
     async def invalidate(self, key: str, *, durable: bool = False) -> bool:
         """Make every tier of the fleet forget ``key``. Call it after the database commit.

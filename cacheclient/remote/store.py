@@ -7,7 +7,7 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any, Final, NamedTuple, Protocol
 
 from cacheclient import entry
 from cacheclient.contract import Tier
@@ -26,8 +26,16 @@ class Leased:
     granted: bool = False
 
 
+class Held(NamedTuple):
+    """What a key holds: the bytes, None if nothing, and the seconds until they expire (inf: never)."""
+
+    raw: bytes | None
+    left: float
+
+
 _SCAN_COUNT: Final = 500  # keys looked at in one step: well under a millisecond of Redis' time
 _BURY_BATCH: Final = 100
+_NO_EXPIRY: Final = -1  # what PTTL answers for a key that stays
 
 
 class Store(Protocol):
@@ -46,6 +54,9 @@ class Store(Protocol):
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return for each key the write id of the value it holds; None if it holds none."""
+
+    async def inspect(self, keys: Sequence[str]) -> list[Held]:
+        """Return what each key holds, for a look at single keys: not batched with other reads, and not counted."""
 
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:
         """Return the value, or take the lease under ``token`` if there is none that can be read."""
@@ -117,6 +128,19 @@ class RedisStore:
             self._count(error)
             raise
         return [entry.value_id(head) for head in heads]
+
+    async def inspect(self, keys: Sequence[str]) -> list[Held]:
+        """GET and PTTL of each, pipelined."""
+        calls = (self._link.current().reads.call(name, key) for key in keys for name in ("GET", "PTTL"))
+        try:
+            replies = await asyncio.gather(*calls)
+        except UnavailableError as error:
+            self._count(error)
+            raise
+        return [
+            Held(raw, math.inf if left_ms == _NO_EXPIRY else max(0, left_ms) / 1000)
+            for raw, left_ms in zip(replies[::2], replies[1::2], strict=True)
+        ]
 
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:
         """Return the value, or take the lease (lease.lua)."""
@@ -241,6 +265,10 @@ class NoStore:
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return None for each: nothing is stored here."""
         return [None for _ in keys]
+
+    async def inspect(self, keys: Sequence[str]) -> list[Held]:
+        """Return nothing, or a marker's token, which stays."""
+        return [Held(self._markers.get(key), math.inf) for key in keys]
 
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:  # noqa: ARG002
         """Grant it."""

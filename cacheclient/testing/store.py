@@ -13,7 +13,7 @@ from cacheclient import entry
 from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
 from cacheclient.keys import Glob
-from cacheclient.remote import Leased
+from cacheclient.remote import Held, Leased
 
 T = TypeVar("T")
 
@@ -117,6 +117,14 @@ class FakeStore:
         return await self._call(
             "write_ids", " ".join(keys), lambda: [entry.value_id(self._get(k) or b"") for k in keys]
         )
+
+    async def inspect(self, keys: Sequence[str]) -> list[Held]:
+        """Return what each key holds."""
+
+        def execute() -> list[Held]:
+            return [Held(self._get(key), self._ends.get(key, math.inf) - self._clock()) for key in keys]
+
+        return await self._call("inspect", " ".join(keys), execute)
 
     async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:
         """Return the value, or take the lease (lease.lua)."""

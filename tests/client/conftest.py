@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from cacheclient import AsyncCache, CacheOptions, L1Options, LockOptions, SyncOptions
+from cacheclient.errors import UnavailableError
+from cacheclient.remote import Address
 from cacheclient.testing import Fleet
 from tests.conftest import Server, until
 
@@ -75,6 +77,27 @@ class Source:
         del key
         self.calls += 1
         return self.value
+
+
+class Named:
+    """A topology that names what a test says, for a second each time; None: there is no majority."""
+
+    term = 1.0
+    master: Address | None = None
+
+    def __init__(self, address: Address) -> None:
+        type(self).master = address
+
+    async def find_master(self) -> Address:
+        if self.master is None:
+            raise UnavailableError("no majority")
+        return self.master
+
+    async def watch(self, changed: Callable[[], None]) -> None:  # noqa: ARG002  nobody tells: a partition
+        await asyncio.Event().wait()
+
+    async def close(self) -> None:
+        pass
 
 
 class Passage:

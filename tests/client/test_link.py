@@ -10,35 +10,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from cacheclient import MISSING, AsyncCache, CacheOptions, L2Options
-from cacheclient.errors import UnavailableError
 from cacheclient.missing import ABSENT
 from cacheclient.remote import Address, topology
+from tests.client.conftest import Named
 from tests.conftest import Server, until
 
 QUICK = CacheOptions(l2=L2Options(connect_timeout=0.5))
 PATIENT = CacheOptions(l2=L2Options(timeout=1.0))
 Opened = Callable[..., Awaitable[AsyncCache]]
-
-
-class Named:
-    """A topology that names what a test says, for a second each time; None: there is no majority."""
-
-    term = 1.0
-    master: Address | None = None
-
-    def __init__(self, address: Address) -> None:
-        type(self).master = address
-
-    async def find_master(self) -> Address:
-        if self.master is None:
-            raise UnavailableError("no majority")
-        return self.master
-
-    async def watch(self, changed: Callable[[], None]) -> None:  # noqa: ARG002  nobody tells: a partition
-        await asyncio.Event().wait()
-
-    async def close(self) -> None:
-        pass
 
 
 @pytest.fixture

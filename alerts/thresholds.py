@@ -36,6 +36,9 @@ class Thresholds:
     lookup_p95_seconds: float = 0.005
     error_ratio: float = 0.01
     outage_seconds: float = 60
+    backup_age_seconds: float = 7 * 3600
+    backup_overdue_seconds: float = 13 * 3600
+    drill_age_seconds: float = 8 * 86400
     replicas: int = 2
     sentinels: int = 3
     quorum: int = 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 import pulumi
 from pulumi_kubernetes.networking.v1 import NetworkPolicy
@@ -12,13 +13,14 @@ from infra import workloads
 
 if TYPE_CHECKING:
     from pulumi_kubernetes.networking.v1 import (
+        NetworkPolicyEgressRuleArgsDict,
         NetworkPolicyIngressRuleArgsDict,
         NetworkPolicyPeerArgsDict,
         NetworkPolicyPortArgsDict,
         NetworkPolicySpecArgsDict,
     )
 
-    from infra.settings import Settings
+    from infra.settings import Backup, Settings
     from infra.workloads import Scope
 
 # The label that the API server puts on every namespace.
@@ -65,6 +67,29 @@ def allow_server(scope: Scope, component: Component, port: Port, settings: Setti
     }
 
 
+def allow_backup(scope: Scope, backup: Backup) -> NetworkPolicySpecArgsDict:
+    """Return the policy of the backup jobs: they reach both sets and the object store, and nobody reaches them."""
+    store: NetworkPolicyEgressRuleArgsDict = {
+        "to": [{"ip_block": {"cidr": cidr}} for cidr in backup.object_store_cidrs],
+        "ports": [{"port": store_port(backup.endpoint), "protocol": "TCP"}],
+    }
+    own: NetworkPolicyEgressRuleArgsDict = {
+        "to": [{"pod_selector": {"match_labels": own_pods(scope)}}],
+        "ports": [_tcp(Port.REDIS), _tcp(Port.SENTINEL)],
+    }
+    return {
+        "pod_selector": workloads.match(scope, Component.BACKUP),
+        "policy_types": ["Ingress", "Egress"],
+        "egress": [own, store],
+    }
+
+
+def store_port(endpoint: str) -> int:
+    """Return the TCP port of an object store: that of its endpoint, or that of its scheme."""
+    url = urlsplit(endpoint or "https://aws")
+    return url.port or {"http": 80, "https": 443}[url.scheme]
+
+
 def _namespace(name: str) -> NetworkPolicyPeerArgsDict:
     return {"namespace_selector": {"match_labels": {NAMESPACE_LABEL: name}}}
 
@@ -84,6 +109,8 @@ class Policies(pulumi.ComponentResource):
             "redis": (Component.REDIS, allow_server(scope, Component.REDIS, Port.REDIS, settings)),
             "sentinel": (Component.SENTINEL, allow_server(scope, Component.SENTINEL, Port.SENTINEL, settings)),
         }
+        if settings.backup.enabled:
+            specs["backup"] = (Component.BACKUP, allow_backup(scope, settings.backup))
         for policy, (component, spec) in specs.items():
             labelled = workloads.metadata(scope, component, f"cache-{policy}")
             NetworkPolicy(policy, metadata=labelled, spec=spec, opts=pulumi.ResourceOptions(parent=self))

@@ -14,7 +14,7 @@ from pulumi_kubernetes.core.v1 import ConfigMap, PersistentVolumeClaim, Service,
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from infra import workloads
-from infra.topology import pod_names
+from infra.topology import CLAIM, pod_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from cacheclient.contract import Component
     from infra.workloads import Scope
 
-CLAIM: Final = "data"
 POD_NAME_LABEL: Final = "statefulset.kubernetes.io/pod-name"
 # A StatefulSet's claim templates can never change, and volumes must be able to grow. So the claims are resources of
 # their own, which the StatefulSet adopts by name; the template only names them and sizes a claim somebody deleted.

@@ -18,6 +18,7 @@ from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Label, Port, RedisUser, set_name
 from infra import stack_files, strict
+from infra.backups import Backups
 from infra.monitoring import Monitoring
 from infra.network import Policies
 from infra.redis_ha import RedisHA
@@ -60,6 +61,8 @@ def deploy() -> None:
         needed.append(_priority_class(scope, settings, provider))
     opts = pulumi.ResourceOptions(providers=[provider], depends_on=needed)
     ha = RedisHA("redis-ha", stack, settings, opts=opts)
+    if settings.backup.enabled:
+        Backups("backups", stack, settings, opts=opts)
     if settings.network.policies:
         Policies("policies", scope, settings, opts=opts)
     if settings.monitoring.enabled:

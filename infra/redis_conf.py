@@ -34,7 +34,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from cacheclient.contract import SENTINEL_AUTH_FILE, Channel, RedisUser, TlsFile
+from cacheclient.contract import SENTINEL_AUTH_FILE, BackupKey, Channel, RedisUser, TlsFile
 
 MIB: Final = 1024 * 1024
 
@@ -226,10 +226,16 @@ _APP_RULES = (
     "+@read +@write +@pubsub +@scripting +@transaction +@connection -@admin -@dangerous -script|flush -script|kill "
     "-function +info +role +time +wait +client|no-evict"
 )
+# Where the backup jobs leave the times of their last success; a client could forge them, which costs an alert, no data.
+_BACKUP_KEYS = " ".join(f"~{key}" for key in BackupKey)
 # No CONFIG GET, although redis_exporter would like it: it also shows the replication password, which reads every key.
+# The commands on keys read the times of the backups.
 _EXPORTER_RULES = (
-    "resetchannels +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest +latency|histogram"
+    f"{_BACKUP_KEYS} resetchannels +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest "
+    "+latency|histogram +select +type +get +strlen +pfcount"
 )
+# What redis-cli --rdb sends (a snapshot is asked for as a replica asks), the role of the node, and the times.
+_BACKUP_RULES = f"{_BACKUP_KEYS} resetchannels +ping +info +sync +psync +replconf +set"
 # What the start script, the stop hook and the probes ask.
 _OPS_RULES = "resetchannels +ping +info +role +client|pause +client|unpause +client|kill"
 # What a rotation of passwords needs, and nobody else may: with ACL SETUSER one can become anybody.
@@ -248,6 +254,7 @@ def acl_text(conf: RedisConf) -> str:
         RedisUser.REPLICATION: "resetchannels +psync +replconf +ping",
         RedisUser.SENTINEL: _SENTINEL_RULES,
         RedisUser.EXPORTER: _EXPORTER_RULES,
+        RedisUser.BACKUP: _BACKUP_RULES,
         RedisUser.OPS: _OPS_RULES,
         RedisUser.ADMIN: _ADMIN_RULES,
     }

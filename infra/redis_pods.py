@@ -15,6 +15,7 @@ from cacheclient.contract import (
     REDIS_CONF,
     SENTINEL_AUTH_FILE,
     SENTINEL_CONF,
+    BackupKey,
     Component,
     Port,
     RedisUser,
@@ -23,12 +24,12 @@ from cacheclient.contract import (
     TlsFile,
     set_name,
 )
-from infra import node_sets, workloads
+from infra import node_sets, topology, workloads
 from infra.exporter import exporter_address, exporter_tls
 from infra.node_sets import NodeSetSpec
 from infra.quantities import size_bytes
 from infra.redis_conf import RedisConf, SentinelConf, Tls, acl_text, redis_conf, sentinel_conf
-from infra.topology import host, redis_hosts, sentinel_hosts
+from infra.topology import FILES_DIR, RESTORE_CONFIG_MAP, host, redis_hosts, sentinel_hosts
 from infra.workloads import Scope
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ if TYPE_CHECKING:
 
 DATA_DIR: Final = "/data"
 RUN_DIR: Final = "/run/cachestack"
-FILES_DIR: Final = "/etc/cachestack/files"
+RESTORE_DIR: Final = "/etc/cachestack/restore"
 SECRET_DIR: Final = "/etc/cachestack/secrets"  # noqa: S105  a path
 EXPORTER_DIR: Final = "/etc/cachestack/exporter"
 TLS_DIR: Final = "/etc/cachestack/tls"
@@ -149,6 +150,7 @@ def script_environment(scope: Scope, settings: Settings, conf_file: str) -> dict
         ScriptEnv.RUN_DIR: RUN_DIR,
         ScriptEnv.CONF_FILE: f"{FILES_DIR}/{conf_file}",
         ScriptEnv.SECRET_DIR: SECRET_DIR,
+        ScriptEnv.RESTORE_DIR: RESTORE_DIR,
         **encrypted,
     }
 
@@ -161,6 +163,8 @@ def exporter(settings: Settings, port: Port) -> ContainerArgsDict:
     """
     tls = settings.tls.enabled
     user = ["-redis.user", RedisUser.EXPORTER.value] if port is Port.REDIS else []
+    if port is Port.REDIS and settings.backup.enabled:
+        user += ["-check-single-keys", ",".join(f"db0={key}" for key in BackupKey)]
     flags = ["-redis.addr", exporter_address(port, tls=tls), "-connection-timeout", "1s", "-config-command", "-"]
     flags += ["-redis.password-file", f"{EXPORTER_DIR}/{EXPORTER_AUTH_FILE}"]
     flags += ["-web.listen-address", f":{Port.EXPORTER.value}", *user, *(exporter_tls(TLS_DIR) if tls else ())]
@@ -212,10 +216,11 @@ def _script(script: Script, *arguments: str) -> list[str]:
 
 def _mounts(settings: Settings) -> list[VolumeMountArgsDict]:
     return [
-        {"name": node_sets.CLAIM, "mount_path": DATA_DIR},
+        {"name": topology.CLAIM, "mount_path": DATA_DIR},
         {"name": "run", "mount_path": RUN_DIR},
         {"name": "files", "mount_path": FILES_DIR, "read_only": True},
         {"name": "secrets", "mount_path": SECRET_DIR, "read_only": True},
+        {"name": "restore", "mount_path": RESTORE_DIR, "read_only": True},
         *([_tls_mount()] if settings.tls.enabled else []),
     ]
 
@@ -247,6 +252,7 @@ def _pod(
             workloads.memory_volume("run", "8Mi"),
             workloads.config_volume("files", node_sets.files_name(component, files), workloads.SCRIPT_MODE),
             workloads.password_volume("secrets", settings.secret_name, keys),
+            {"name": "restore", "config_map": {"name": RESTORE_CONFIG_MAP, "optional": True}},
             workloads.secret_volume("exporter", settings.secret_name, [EXPORTER_AUTH_FILE]),
             *(
                 [workloads.secret_volume("tls", settings.tls.secret_name, list(TlsFile))]

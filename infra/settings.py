@@ -81,6 +81,56 @@ Version = Annotated[
     ),
 ]
 WebAddress = Annotated[str, Meta(pattern=r"^(https?://[^ ]+)?$", description="an http(s) URL, or empty for none")]
+Days = Annotated[int, Meta(ge=1, le=3650, description="whole days, 1 to 3650")]
+Backups = Annotated[int, Meta(ge=1, le=100000, description="a whole number, 1 to 100000")]
+Cron = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9*/,-]+( [0-9*/,A-Z-]+){4}$",
+        description='five cron fields (minute hour day month weekday, UTC), such as "0 */6 * * *"',
+    ),
+]
+OptionalImage = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z0-9][a-z0-9._/:-]*:(?!latest(@|$))[A-Za-z0-9_][A-Za-z0-9_.-]*(@sha256:[0-9a-f]{64})?)?$",
+        description="an image with a fixed tag (not latest), better with its @sha256: digest, or empty",
+    ),
+]
+OptionalBucket = Annotated[
+    str,
+    Meta(
+        pattern=r"^([a-z0-9][a-z0-9._-]{1,61}[a-z0-9])?$",
+        description="a bucket: 3 to 63 lower-case letters, digits, dots and hyphens, or empty",
+    ),
+]
+Prefix = Annotated[
+    str,
+    Meta(
+        pattern=r"^([A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*)?$",
+        description="names of A-Z a-z 0-9 . _ - separated by single slashes, or empty",
+    ),
+]
+Endpoint = Annotated[
+    str,
+    Meta(
+        pattern=r"^(https?://[A-Za-z0-9.-]+(:[1-9][0-9]{0,4})?)?$",
+        description="http(s)://host[:port], such as https://storage.googleapis.com, or empty for AWS",
+    ),
+]
+Region = Annotated[str, Meta(pattern=r"^[a-z0-9-]*$", description="a region such as eu-central-1, or empty")]
+KeyId = Annotated[
+    str,
+    Meta(
+        pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,63})?$",
+        description="the name of a key in the Secret: up to 64 of A-Z a-z 0-9 . _ -, or empty",
+    ),
+]
+Compression = Annotated[Literal["none", "zstd"], Meta(description="none or zstd")]
+Cidrs = Annotated[
+    tuple[Annotated[str, Meta(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}$")], ...],
+    Meta(min_length=1, description='a list of address ranges, such as ["0.0.0.0/0"]'),
+]
 Spread = Annotated[Literal["hard", "soft"], Meta(description="hard or soft")]
 Password = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,512}$", description="16 or more of A-Z a-z 0-9 _ -")]
 
@@ -152,6 +202,37 @@ class Exporter(Container, frozen=True, kw_only=True):
     memory: Size = "64Mi"
 
 
+class Backup(Container, frozen=True, kw_only=True):
+    """The backup and drill CronJobs, and where the backups lie.
+
+    ``secret_name`` is a Secret with ``access-key-id`` and ``secret-access-key``; empty where the pod has an identity of
+    its own. ``encryption_secret`` holds the keys by id. ``scratch`` is the room for a snapshot and its packed copy; the
+    drill loads a backup into ``drill_memory``. ``object_store_cidrs`` are the addresses that the jobs may reach on the
+    endpoint's port.
+    """
+
+    enabled: Flag = False
+    image: OptionalImage = ""
+    cpu_request: Cpu = "100m"
+    cpu_limit: Cpu = "1"
+    memory: Size = "256Mi"
+    schedule: Cron = "0 */6 * * *"
+    drill_schedule: Cron = "30 3 * * 0"
+    drill_memory: Size = "2Gi"
+    bucket: OptionalBucket = ""
+    prefix: Prefix = "cachestack"
+    endpoint: Endpoint = ""
+    region: Region = ""
+    secret_name: OptionalName = ""
+    encryption_secret: OptionalName = ""
+    encryption_key_id: KeyId = ""
+    compression: Compression = "zstd"
+    keep_days: Days = 7
+    keep_last: Backups = 42
+    scratch: Size = "4Gi"
+    object_store_cidrs: Cidrs = ("0.0.0.0/0",)
+
+
 class Monitoring(Group, frozen=True, kw_only=True):
     """What Prometheus and Grafana need.
 
@@ -207,6 +288,7 @@ class Passwords(Group, frozen=True, kw_only=True):
     repl: Password
     sentinel: Password
     exporter: Password
+    backup: Password
     ops: Password
     admin: Password
     sentinel_auth: Password = msgspec.field(name=SENTINEL_AUTH_FILE)
@@ -233,6 +315,7 @@ class Settings(Group, frozen=True, kw_only=True):
     redis: Redis
     sentinel: Sentinel
     exporter: Exporter
+    backup: Backup
     monitoring: Monitoring
     tls: Tls
     network: Network

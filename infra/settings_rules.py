@@ -29,6 +29,7 @@ def contradictions(settings: Settings) -> Iterator[str]:
     yield from timing(settings)
     yield from memory(settings.redis)
     yield from storage(settings.redis)
+    yield from backup(settings)
     for name, container in containers(settings).items():
         yield from cpu(name, container)
     yield from priority(settings)
@@ -36,7 +37,12 @@ def contradictions(settings: Settings) -> Iterator[str]:
 
 def containers(settings: Settings) -> dict[str, Container]:
     """Return the container settings by the name of their group."""
-    return {"redis": settings.redis, "sentinel": settings.sentinel, "exporter": settings.exporter}
+    return {
+        "redis": settings.redis,
+        "sentinel": settings.sentinel,
+        "exporter": settings.exporter,
+        "backup": settings.backup,
+    }
 
 
 def quorum(settings: Settings) -> Iterator[str]:
@@ -96,6 +102,37 @@ def storage(redis: Redis) -> Iterator[str]:
             f"redis.storage: {redis.storage} is not allowed; at least {-(-need // MIB)}Mi, {STORAGE_PER_MAXMEMORY} "
             "times maxmemory: an AOF rewrite keeps the old and the new file beside a snapshot"
         )
+
+
+def backup(settings: Settings) -> Iterator[str]:
+    """Require what the backup jobs need to do their work: a place, an image, and room for the largest data set."""
+    wanted = settings.backup
+    if bool(wanted.encryption_secret) != bool(wanted.encryption_key_id):
+        yield (
+            f"backup.encryptionKeyId: {wanted.encryption_key_id!r} is not allowed with backup.encryptionSecret "
+            f"{wanted.encryption_secret!r}; both, or neither: the key's name in the Secret"
+        )
+    if not wanted.enabled:
+        return
+    for name, value in (("bucket", wanted.bucket), ("image", wanted.image)):
+        if not value:
+            yield f"backup.{name}: '' is not allowed with backup.enabled; {_NEEDED[name]}"
+    data = int(MAXMEMORY_SHARE * size_bytes(settings.redis.memory))
+    for key, size, factor, why in (
+        ("scratch", wanted.scratch, 2, "a snapshot and its packed copy lie there together"),
+        ("drillMemory", wanted.drill_memory, 1 + FORK_HEADROOM, "the drill loads a whole backup"),
+    ):
+        if size_bytes(size) < data * factor:
+            yield (
+                f"backup.{key}: {size} is not allowed; at least {-(-int(data * factor) // MIB)}Mi with redis.memory "
+                f"{settings.redis.memory}: {why}"
+            )
+
+
+_NEEDED: Final = {
+    "bucket": "the name of the bucket for the backups; it must exist",
+    "image": "an image that the Dockerfile built, such as registry.example.com/cachestack:0.1.0@sha256:...",
+}
 
 
 def cpu(name: str, container: Container) -> Iterator[str]:

@@ -7,12 +7,16 @@ cannot resolve a name may go into TILT. They carry the namespace, so that client
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from cacheclient.contract import Component
 
 if TYPE_CHECKING:
     from infra.settings import Settings
+
+CLAIM: Final = "data"  # the volume claim of each pod: data-redis-0
+FILES_DIR: Final = "/etc/cachestack/files"
+RESTORE_CONFIG_MAP: Final = "cache-restore"  # there only while a restore runs; every node mounts it, if it is there
 
 
 def pod_names(component: Component, replicas: int) -> tuple[str, ...]:

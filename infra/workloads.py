@@ -11,6 +11,7 @@ from importlib.metadata import version
 from typing import TYPE_CHECKING, Final, Literal
 
 from cacheclient.contract import ALTERNATE_SUFFIX, APP_NAME, UID, Component, Label
+from infra.quantities import MIB, size_bytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -116,11 +117,15 @@ def container_security() -> SecurityContextArgsDict:
     }
 
 
-def resources(container: Container) -> ResourceRequirementsArgsDict:
-    """Return requests and limits. Memory is reserved in full, CPU may burst up to its limit."""
+def resources(container: Container, scratch_bytes: int = 0) -> ResourceRequirementsArgsDict:
+    """Return requests and limits. Memory is reserved in full, CPU may burst up to its limit.
+
+    ``scratch_bytes`` on an emptyDir are requested on top, so that the pod lands on a node that has them.
+    """
+    request, limit = (f"{(size_bytes(size) + scratch_bytes) // MIB}Mi" for size in (EPHEMERAL_REQUEST, EPHEMERAL_LIMIT))
     return {
-        "requests": {"cpu": container.cpu_request, "memory": container.memory, "ephemeral-storage": EPHEMERAL_REQUEST},
-        "limits": {"cpu": container.cpu_limit, "memory": container.memory, "ephemeral-storage": EPHEMERAL_LIMIT},
+        "requests": {"cpu": container.cpu_request, "memory": container.memory, "ephemeral-storage": request},
+        "limits": {"cpu": container.cpu_limit, "memory": container.memory, "ephemeral-storage": limit},
     }
 
 
@@ -197,6 +202,11 @@ def secret_volume(name: str, secret: str, keys: Sequence[str]) -> VolumeArgsDict
 def memory_volume(name: str, size: str) -> VolumeArgsDict:
     """Return scratch space in memory: files with passwords never reach a disk."""
     return {"name": name, "empty_dir": {"medium": "Memory", "size_limit": size}}
+
+
+def scratch_volume(name: str, size: str) -> VolumeArgsDict:
+    """Return scratch space on the node's disk; a pod that writes more is evicted."""
+    return {"name": name, "empty_dir": {"size_limit": size}}
 
 
 def claim_spec(size: str, storage_class: str) -> PersistentVolumeClaimSpecArgsDict:

@@ -85,6 +85,7 @@ __all__ = [
     "NAMESPACE_VERSION",
     "OUTAGE_BUCKETS",
     "REDIS_CONF",
+    "RESTORE_MARK",
     "REVALIDATED",
     "SCRAPE_SECONDS",
     "SENTINEL_AUTH_FILE",
@@ -95,6 +96,8 @@ __all__ = [
     "UID",
     "WRITE_MS",
     "WRITE_SECONDS",
+    "BackupEnv",
+    "BackupKey",
     "Channel",
     "Component",
     "Env",
@@ -165,11 +168,12 @@ class Job(StrEnum):
 
 
 class Component(StrEnum):
-    """Values of the ``app.kubernetes.io/component`` label; also the names of the StatefulSets and Deployments."""
+    """Values of the ``app.kubernetes.io/component`` label; also names of StatefulSets, Deployments and CronJobs."""
 
     REDIS = "redis"
     SENTINEL = "sentinel"
     API = "cache-api"
+    BACKUP = "cache-backup"
 
 
 class Label(StrEnum):
@@ -201,6 +205,10 @@ class Script(StrEnum):
 REDIS_CONF: Final = "redis.conf"
 SENTINEL_CONF: Final = "sentinel.conf"
 ACL_CONF: Final = "users.acl"
+
+# A restore of the whole set puts this file into CACHE_RESTORE_DIR of every node: "ID HOST". Each node obeys it once, at
+# its next start: HOST leads with the data that was restored to its disk, the others follow it, the Sentinels watch it.
+RESTORE_MARK: Final = "mark"
 
 
 class Env(StrEnum):
@@ -238,6 +246,7 @@ class ScriptEnv(StrEnum):
     CONF_FILE = "CACHE_CONF_FILE"
     SECRET_DIR = "CACHE_SECRET_DIR"  # noqa: S105
     BIND = "CACHE_BIND"
+    RESTORE_DIR = "CACHE_RESTORE_DIR"
     TLS_DIR = "CACHE_TLS_DIR"
 
 
@@ -247,6 +256,30 @@ class TlsFile(StrEnum):
     CERTIFICATE = "tls.crt"
     KEY = "tls.key"
     AUTHORITY = "ca.crt"
+
+
+class BackupEnv(StrEnum):
+    """Environment variables of the backup jobs, besides those of ``ScriptEnv`` that say where the set is."""
+
+    STACK = "CACHE_BACKUP_STACK"
+    BUCKET = "CACHE_BACKUP_BUCKET"
+    PREFIX = "CACHE_BACKUP_PREFIX"
+    ENDPOINT = "CACHE_BACKUP_ENDPOINT"
+    REGION = "CACHE_BACKUP_REGION"
+    CREDENTIALS_DIR = "CACHE_BACKUP_CREDENTIALS_DIR"
+    KEY_DIR = "CACHE_BACKUP_KEY_DIR"
+    KEY_ID = "CACHE_BACKUP_KEY_ID"
+    COMPRESSION = "CACHE_BACKUP_COMPRESSION"
+    KEEP_DAYS = "CACHE_BACKUP_KEEP_DAYS"
+    KEEP_LAST = "CACHE_BACKUP_KEEP_LAST"
+    SCRATCH_DIR = "CACHE_BACKUP_SCRATCH_DIR"
+
+
+class BackupKey(StrEnum):
+    """Redis keys in which the jobs leave the time of their last success (Unix seconds); the exporter reads them."""
+
+    LAST_SUCCESS = "meta:backup:last_success_ts"
+    DRILL_SUCCESS = "meta:backup:drill_success_ts"
 
 
 class ScriptBudget(StrEnum):
@@ -276,6 +309,7 @@ class RedisUser(StrEnum):
     REPLICATION = "repl"
     SENTINEL = "sentinel"
     EXPORTER = "exporter"
+    BACKUP = "backup"
     OPS = "ops"
     ADMIN = "admin"
 

@@ -29,6 +29,8 @@ class Exporter(StrEnum):
     KEYSPACE_MISSES = "redis_keyspace_misses_total"
     KEYS = "redis_db_keys"
     KEYS_EXPIRING = "redis_db_keys_expiring"
+    KEY_SIZE = "redis_key_size"
+    KEY_VALUE = "redis_key_value"
     COMMANDS = "redis_commands_total"
     COMMANDS_SECONDS = "redis_commands_duration_seconds_total"
     ERRORS = "redis_errors_total"

@@ -251,6 +251,23 @@ recorded_master() {
   printf '%s' "$recorded"
 }
 
+# restore_mark: prints "ID HOST" if a restore of the whole set waits for this node, that is, if the mark that all nodes
+# see names a restore that this node has not obeyed yet (infra/jobs). A mark that cannot be read is none.
+restore_mark() {
+  mark_id='' mark_host='' mark_obeyed=''
+  [ -r "${CACHE_RESTORE_DIR:-}/mark" ] || return 0
+  read -r mark_id mark_host <"$CACHE_RESTORE_DIR/mark" || true
+  [ ! -r "$CACHE_DATA_DIR/restore-obeyed" ] || IFS= read -r mark_obeyed <"$CACHE_DATA_DIR/restore-obeyed" || true
+  if [ -z "$mark_host" ] || [ "$mark_id" = "$mark_obeyed" ]; then return 0; fi
+  printf '%s %s' "$mark_id" "$mark_host"
+}
+
+# obey_restore MARK: remembers that this node has done what the mark says; later starts decide as always.
+obey_restore() {
+  printf '%s\n' "${1% *}" >"$CACHE_DATA_DIR/restore-obeyed.new" &&
+    mv "$CACHE_DATA_DIR/restore-obeyed.new" "$CACHE_DATA_DIR/restore-obeyed"
+}
+
 # render TEMPLATE: prints the file with its placeholders filled in (infra/redis_conf.py lists them).
 # Shell built-ins only, so that no password enters an argument list.
 render() {

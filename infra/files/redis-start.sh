@@ -234,6 +234,23 @@ decide_first_start() {
   record_master "$CACHE_SELF"
 }
 
+# A restore of the whole set: nobody else is asked, because everybody else has the data that is to go. The node that the
+# mark names leads only if this very restore has written to its disk.
+decide_by_restore() {
+  restore_id=${1% *} restore_host=${1#* } restore_data=''
+  contains "$CACHE_REDIS_HOSTS" "$restore_host" || die "restore $restore_id: $restore_host is not in this set"
+  if [ "$restore_host" = "$CACHE_SELF" ]; then
+    [ ! -r "$CACHE_DATA_DIR/restore-data" ] || IFS= read -r restore_data <"$CACHE_DATA_DIR/restore-data" || true
+    [ "$restore_data" = "$restore_id" ] || die "restore $restore_id: its data is not on this disk"
+    has_data || die "restore $restore_id: its data is not complete"
+    lead "restore $restore_id: its data is here"
+  else
+    follow "$restore_host" "restore $restore_id: it has the data"
+  fi
+  { record_master "$restore_host" && obey_restore "$1"; } ||
+    die "restore $restore_id: the data directory cannot be written"
+}
+
 # Redis ignores dump.rdb while the AOF is on and would start empty: a lone dump becomes the base of a new AOF.
 adopt_dump() {
   if [ -s "$CACHE_DATA_DIR/dump.rdb" ] && [ ! -e "$MANIFEST" ] && [ ! -s "$CACHE_DATA_DIR/appendonly.aof" ]; then
@@ -273,7 +290,8 @@ write_configuration() {
 }
 
 await_own_name
-decide
+restore=$(restore_mark)
+if [ -n "$restore" ]; then decide_by_restore "$restore"; else decide; fi
 adopt_dump
 check_aof
 write_configuration

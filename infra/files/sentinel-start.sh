@@ -38,7 +38,17 @@ only_master() {
   [ "$(count "$masters")" != 1 ] || echo "${masters# }"
 }
 
+# After a restore of the whole set the master is the restored node, whatever this Sentinel remembers. The rest of its
+# memory (epochs, replicas, other Sentinels) stays true.
 find_master() {
+  restore=$(restore_mark)
+  MASTER=${restore#* }
+  if [ -n "$MASTER" ]; then
+    contains "$CACHE_REDIS_HOSTS" "$MASTER" || die "restore ${restore% *}: $MASTER is not in this set"
+    obey_restore "$restore" || die "restore ${restore% *}: the data directory cannot be written"
+    log "decision: monitor $MASTER: restore ${restore% *}"
+    return
+  fi
   MASTER=$(remembered_master)
   if [ -n "$MASTER" ]; then
     log "decision: monitor $MASTER: remembered"

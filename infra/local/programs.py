@@ -80,9 +80,11 @@ def nodes(places: Places, binaries: Binaries, ports: Ports) -> Iterator[Process]
         ScriptEnv.SENTINEL_HOSTS: " ".join(SENTINEL_NODES.values()),
         ScriptEnv.SENTINEL_PORT: str(ports.sentinel),
         ScriptEnv.SECRET_DIR: str(places.secrets),
+        ScriptEnv.RESTORE_DIR: str(places.restore),
         "REDIS_CLI": str(binaries.cli),
         "REDIS_SERVER": str(binaries.server),
         "REDIS_CHECK_AOF": str(places.bin / "redis-check-aof"),
+        "REDIS_CHECK_RDB": str(places.bin / "redis-check-rdb"),
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TZ": "UTC",  # so that the logs of scripts and servers can be merged by time
         **BUDGETS,

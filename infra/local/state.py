@@ -81,6 +81,7 @@ class Places:
         self.logs = self.root / "logs"
         self.bin = self.root / "bin"
         self.discovery = self.root / "discovery"
+        self.restore = self.root / "restore"
 
     def log(self, name: str) -> Path:
         """The log file of a process."""

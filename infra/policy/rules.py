@@ -250,7 +250,8 @@ def existing_references(manifests: tuple[Manifest, ...]) -> Iterator[tuple[Manif
     for template in pod_templates(manifests):
         wanted = [f"ServiceAccount {template.spec.get('serviceAccountName', 'default')}"]
         volumes = template.spec.get("volumes", ())
-        wanted += [f"ConfigMap {volume['configMap']['name']}" for volume in volumes if "configMap" in volume]
+        named = [volume["configMap"] for volume in volumes if "configMap" in volume]
+        wanted += [f"ConfigMap {source['name']}" for source in named if not source.get("optional")]
         if template.owner["kind"] == "StatefulSet":
             wanted.append(f"Service {template.owner['spec'].get('serviceName')}")
         for missing in (name for name in wanted if name not in present):

@@ -296,7 +296,7 @@ def secret_keys(volume: Manifest) -> dict[bool, set[str]]:
 def test_pods_mount_only_the_passwords_they_need(manifests: list[Manifest]) -> None:
     made = credentials.secret_files(credentials.generate())
     expected = {
-        "redis": {"app", "repl", "sentinel", "exporter", "ops", "admin", "sentinel-auth"},
+        "redis": {"app", "repl", "sentinel", "exporter", "backup", "ops", "admin", "sentinel-auth"},
         "sentinel": {"sentinel", "ops", "sentinel-auth"},
     }
     for name, template in templates(manifests):
@@ -373,7 +373,8 @@ def test_a_changed_setting_changes_the_pod_template_of_its_set_only(component: s
 
 def test_what_pods_mount_is_immutable_and_named_by_its_content(manifests: list[Manifest]) -> None:
     for _, template in templates(manifests):
-        (name,) = [v["configMap"]["name"] for v in template["spec"]["volumes"] if "configMap" in v]
+        sources = [volume["configMap"] for volume in template["spec"]["volumes"] if "configMap" in volume]
+        (name,) = [source["name"] for source in sources if not source.get("optional")]
         assert named(manifests, "ConfigMap", name)["immutable"] is True
         assert re.fullmatch(r"(redis|sentinel)-files-[0-9a-f]{10}", name)
 

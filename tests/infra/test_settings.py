@@ -25,6 +25,7 @@ MINIMAL: dict[str, Any] = {
     "redis": {},
     "sentinel": {},
     "exporter": {},
+    "backup": {},
     "monitoring": {},
     "priority": {},
     "tls": {},
@@ -173,7 +174,7 @@ def test_an_impossible_stack_name_is_refused() -> None:
 
 PASSWORDS = {
     name: f"{name}-0123456789abcdef"
-    for name in ("app", "repl", "sentinel", "exporter", "ops", "admin", "sentinel-auth")
+    for name in ("app", "repl", "sentinel", "exporter", "backup", "ops", "admin", "sentinel-auth")
 }
 
 

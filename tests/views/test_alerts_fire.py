@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CASES = Path(__file__).parents[1] / "promtool"
-JOBS = {"redis": "redis", "sentinel": "redis-sentinel", "cache-client": "cache-api"}
+JOBS = {"redis": "redis", "sentinel": "redis-sentinel", "cache-client": "cache-api", "backup": "redis"}
 STEP = 15
 
 
@@ -67,8 +67,8 @@ class Case:
 
 def seconds(duration: str) -> int:
     """Return a Prometheus duration in seconds."""
-    units = {"s": 1, "m": 60, "h": 3600}
-    parts = re.findall(r"(\d+)([smh])", duration)
+    units = {"s": 1, "m": 60, "h": 3600, "d": 86400}
+    parts = re.findall(r"(\d+)([smhd])", duration)
     assert parts, f"{duration!r} is no duration"
     return sum(int(number) * units[unit] for number, unit in parts)
 

@@ -97,15 +97,21 @@ class AsyncCache(Writes[T]):
         """Return the value of ``key``, or ``default``; pass ``MISSING`` to tell a cached None from no entry."""
         value = self.peek(key)
         if value is ABSENT:
+            if not self._open:
+                self._check_open()
             stored, fresh = await self._read(key)
             value = stored.value if stored is not None and fresh else MISSING
         return default if value is MISSING else value
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, T]:
         """Return the values of those ``keys`` that are cached; all L2 reads travel together."""
-        wanted = list(dict.fromkeys(keys))
-        found = await asyncio.gather(*(self.get(key, MISSING) for key in wanted))
-        return {key: value for key, value in zip(wanted, found, strict=True) if value is not MISSING}
+        self._check_open()
+        found = {key: self.peek(key) for key in keys}
+        reads = [(key, self._read(key)) for key, value in found.items() if value is ABSENT]
+        for key, read in reads:
+            stored, fresh = await read
+            found[key] = stored.value if stored is not None and fresh else MISSING
+        return {key: value for key, value in found.items() if value is not MISSING}
 
     async def exists(self, key: str) -> bool:
         """Return whether ``key`` has a value that ``get`` would return; counts as a lookup, and fills L1 as one."""
@@ -164,6 +170,8 @@ class AsyncCache(Writes[T]):
         value = self.peek(key)
         if value is not ABSENT:
             return value
+        if not self._open:
+            self._check_open()
         began = perf_counter()
         stored, in_time = await self._read(key)
         terms = self._terms(ttl, negative_ttl, tags, stale, load_timeout)
@@ -223,10 +231,6 @@ class AsyncCache(Writes[T]):
         return self._stats - Stats()  # no Python code runs while a counter is copied, so any thread may ask
 
     # -- inside -------------------------------------------------------------------------------------------------------
-
-    async def _read(self, key: str) -> tuple[Stored | None, bool]:
-        self._check_open()
-        return await self._parts.reader.read(key)
 
     async def _load_anew(self, key: str, load: Loader, terms: Terms) -> Any:
         self._check_open()

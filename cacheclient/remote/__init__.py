@@ -4,11 +4,11 @@ from cacheclient.remote.address import SCHEMES, Address, Target, parse, read_sec
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.pipe import Login, Pipe
-from cacheclient.remote.store import Held, Leased, NoStore, RedisStore, Store
+from cacheclient.remote.store import Held, Leased, NoStore, RedisStore, Store, Take, fetched
 from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topology
 
 __all__ = [
     "SCHEMES", "Address", "Attempt", "Connection", "FixedTopology", "Held", "Leased", "Link", "LocalLocks", "LockStore",
-    "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore", "SentinelTopology", "Store", "Target", "Topology", "parse",
-    "read_secret",
+    "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore", "SentinelTopology", "Store", "Take", "Target", "Topology",
+    "fetched", "parse", "read_secret",
 ]  # fmt: skip

@@ -6,6 +6,7 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -33,6 +34,8 @@ class Held(NamedTuple):
     left: float
 
 
+# Takes some of the keys that were asked for, and what is stored under each or why that is not known.
+Take = Callable[[Sequence[str], "Sequence[bytes | None] | UnavailableError"], None]
 _SCAN_COUNT: Final = 500  # keys looked at in one step: well under a millisecond of Redis' time
 _BURY_BATCH: Final = 100
 _NO_EXPIRY: Final = -1  # what PTTL answers for a key that stays
@@ -49,8 +52,12 @@ class Store(Protocol):
     def echoes(self) -> bool:
         """Whether writes come back as pushes."""
 
-    async def read(self, key: str) -> bytes | None:
-        """Return the stored bytes, or None."""
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """Read different ``keys``, and have ``take`` called for each part of them that is answered.
+
+        Parts, because large batches are cut, and keys may live on several servers: each key is in one. ``take`` may be
+        called at once, and must not raise. A callback, not a future: what a read costs is decided here.
+        """
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return for each key the write id of the value it holds; None if it holds none."""
@@ -108,16 +115,25 @@ class RedisStore:
         self._stats = stats
         self._timeout = timeout
 
-    async def read(self, key: str) -> bytes | None:
-        """Return the stored bytes, or None: one MGET for all reads of this event-loop tick."""
-        began = perf_counter()
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """MGET, in parts of ``max_batch`` keys, which leave at once."""
         try:
-            raw = await self._link.current().reads.read(key)
+            pipe = self._link.current().reads
         except UnavailableError as error:
-            self._count(error)
-            raise
-        self._stats.l2.lookup.observe(perf_counter() - began)
-        return raw
+            self._fetched(keys, take, error)
+            return
+        size = self._link.login.max_batch
+        for start in range(0, len(keys), size):
+            part = keys[start : start + size]
+            pipe.send(("MGET", *part), partial(self._fetched, part, take))
+        pipe.flush()
+
+    def _fetched(self, part: Sequence[str], take: Take, reply: Any) -> None:
+        if isinstance(reply, UnavailableError):
+            self._count(reply, len(part))
+        elif not isinstance(reply, list) or len(reply) != len(part):
+            raise ValueError(f"MGET of {len(part)} keys was answered by {str(reply)[:40]}")
+        take(part, reply)
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """GETRANGE of the header, pipelined: a tenth of what Redis pays in a script, and none of the values' bytes."""
@@ -245,8 +261,8 @@ class RedisStore:
         self._stats.l2.write.observe(perf_counter() - began)
         return reply
 
-    def _count(self, error: UnavailableError) -> None:
-        self._stats.errors[f"{Tier.L2}/{error.kind}"] += 1
+    def _count(self, error: UnavailableError, keys: int = 1) -> None:
+        self._stats.errors[f"{Tier.L2}/{error.kind}"] += keys
         self._link.suspect(error)
 
 
@@ -258,9 +274,9 @@ class NoStore:
     def __init__(self) -> None:
         self._markers: dict[str, bytes] = {}
 
-    async def read(self, key: str) -> bytes | None:
-        """Return None, or a marker's token."""
-        return self._markers.get(key)
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """Give nothing, or a marker's token, at once."""
+        take(keys, [self._markers.get(key) for key in keys])
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return None for each: nothing is stored here."""
@@ -310,6 +326,30 @@ class NoStore:
 
     def publish(self, channel: str, message: bytes) -> None:
         """Do nothing."""
+
+
+async def fetched(store: Store, keys: Sequence[str]) -> dict[str, bytes | None]:
+    """Return what ``store`` holds under different ``keys``: ``Store.fetch`` for those who would rather wait.
+
+    Raises:
+        UnavailableError: if any of them cannot be told.
+    """
+    found: dict[str, bytes | None] = {}
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take(part: Sequence[str], values: Sequence[bytes | None] | UnavailableError) -> None:
+        if done.done():  # another part has failed, or nobody waits any more
+            return
+        if isinstance(values, UnavailableError):
+            done.set_exception(values)
+            return
+        found.update(zip(part, values, strict=True))
+        if len(found) == len(keys):
+            done.set_result(None)
+
+    store.fetch(keys, take)
+    await done
+    return found
 
 
 def _ms(seconds: float) -> int:

@@ -10,15 +10,16 @@ An L1 hit is one call of ``peek`` (see ``local``): no lock, no key formatting an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from time import perf_counter
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
 from cacheclient.connect import Settings, environment, target_of
 from cacheclient.core import T
-from cacheclient.jobs import RELOADING, Job, Loader, LoadOptions, Terms, due_early
+from cacheclient.decorators import AsyncCached, async_cached
+from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.reading import Entry
@@ -27,6 +28,8 @@ from cacheclient.stats import Stats
 from cacheclient.writes import Writes
 
 D = TypeVar("D")
+P = ParamSpec("P")
+R = TypeVar("R")
 V = TypeVar("V")
 
 
@@ -218,6 +221,22 @@ class AsyncCache(Writes[T]):
         """Return the value of ``key`` with its provenance, or None. Counts as a lookup."""
         self._check_open()
         return await self._parts.reader.entry(key)
+
+    def cached(
+        self, template: str, *, ignore: Collection[str] = (), **options: Unpack[KeepOptions]
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], AsyncCached[P, R]]:
+        """Decorate an async function, so that its results are cached under the key that its arguments give.
+
+        Args:
+            template: the key, with the parameters in braces: ``"profile:{browser}:{major}"``, see
+                ``cacheclient.template``. It is checked against the function's signature at once.
+            ignore: parameters that are not part of the key.
+            options: as in ``get_or_load``; tags are templates, too.
+
+        Raises:
+            ConfigurationError: if the template does not fit the function, or an option cannot be.
+        """
+        return lambda function: async_cached(self, function, template, ignore, options)
 
     def lock(self, name: str, **settings: Unpack[LockSettings]) -> Lock:
         """Return the distributed lock ``name`` of this namespace, not yet taken; see ``cacheclient.lock``."""

@@ -26,7 +26,7 @@ from cacheclient.sharing import end_quietly, outcome
 
 NAMESPACE: Final = ""
 MAX_TAGS: Final = 16
-_MAX_NAME: Final = 255
+MAX_NAME_BYTES: Final = 255
 _MAX_KNOWN: Final = 100_000  # tokens remembered; past that all are asked for again
 _MAX_STANDING: Final = 10_000  # sets of tokens remembered to stand, likewise
 
@@ -41,8 +41,8 @@ def check(tags: Iterable[str]) -> tuple[str, ...]:
         raise ConfigurationError(f"tags={tags!r}: a list of names, not one str")
     names = tuple(dict.fromkeys(tags))
     for name in names:
-        if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > _MAX_NAME:
-            raise ConfigurationError(f"tag {name!r}: a str of 1 to {_MAX_NAME} bytes of printable characters")
+        if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
+            raise ConfigurationError(f"tag {name!r}: a str of 1 to {MAX_NAME_BYTES} bytes of printable characters")
     if len(names) > MAX_TAGS:
         raise ConfigurationError(f"tags: at most {MAX_TAGS}, {len(names)} were given")
     return names

@@ -63,7 +63,8 @@ class AsyncCache(Writes[T]):
         """Return a cache, not yet open.
 
         Args:
-            url: ``redis+sentinel://s-0,s-1,s-2/set``, ``redis://host``, the same with ``rediss`` (TLS), ``memory://``.
+            url: ``redis+sentinel://s-0,s-1,s-2/set``, ``redis+cluster://host,host``, ``redis://host``, the same with
+                ``rediss`` (TLS), ``memory://``.
             namespace: first part of every key; one namespace is one kind of value.
             version: rises with the schema of the values; pods of two versions do not read each other's entries.
             type: what values are decoded to: any type msgspec knows.

@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple, Protocol
 from cacheclient import entry
 from cacheclient.contract import Tier
 from cacheclient.errors import UnavailableError
+from cacheclient.remote.cluster import Cluster
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.pipe import Argument
+from cacheclient.remote.scan import SCAN_COUNT, scan
 from cacheclient.scripts import script
 from cacheclient.stats import Stats
 
@@ -36,7 +38,6 @@ class Held(NamedTuple):
 
 # Takes some of the keys that were asked for, and what is stored under each or why that is not known.
 Take = Callable[[Sequence[str], "Sequence[bytes | None] | UnavailableError"], None]
-_SCAN_COUNT: Final = 500  # keys looked at in one step: well under a millisecond of Redis' time
 _BURY_BATCH: Final = 100
 _NO_EXPIRY: Final = -1  # what PTTL answers for a key that stays
 
@@ -110,7 +111,7 @@ class RedisStore:
 
     echoes = True
 
-    def __init__(self, link: Link, stats: Stats, timeout: float) -> None:
+    def __init__(self, link: Link | Cluster, stats: Stats, timeout: float) -> None:
         self._link = link
         self._stats = stats
         self._timeout = timeout
@@ -118,7 +119,7 @@ class RedisStore:
     def fetch(self, keys: Sequence[str], take: Take) -> None:
         """MGET, in parts of ``max_batch`` keys, which leave at once."""
         try:
-            pipe = self._link.current().reads
+            pipe = self._link.current(keys[0]).reads
         except UnavailableError as error:
             self._fetched(keys, take, error)
             return
@@ -138,8 +139,8 @@ class RedisStore:
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """GETRANGE of the header, pipelined: a tenth of what Redis pays in a script, and none of the values' bytes."""
         try:
-            reads = self._link.current().reads
-            heads = await asyncio.gather(*(reads.call("GETRANGE", key, 0, entry.ID_BYTES) for key in keys))
+            current = self._link.current
+            heads = await asyncio.gather(*(current(k).reads.call("GETRANGE", k, 0, entry.ID_BYTES) for k in keys))
         except UnavailableError as error:
             self._count(error)
             raise
@@ -147,7 +148,7 @@ class RedisStore:
 
     async def inspect(self, keys: Sequence[str]) -> list[Held]:
         """GET and PTTL of each, pipelined."""
-        calls = (self._link.current().reads.call(name, key) for key in keys for name in ("GET", "PTTL"))
+        calls = (self._link.current(key).reads.call(name, key) for key in keys for name in ("GET", "PTTL"))
         try:
             replies = await asyncio.gather(*calls)
         except UnavailableError as error:
@@ -171,7 +172,9 @@ class RedisStore:
 
     async def claim(self, key: str, token: bytes, seconds: float) -> bool:
         """SET NX: one caller of the fleet gets it."""
-        reply = await self._write(lambda to: to.writes.call("SET", key, entry.lease(token), "NX", "PX", _ms(seconds)))
+        reply = await self._write(
+            key, lambda to: to.writes.call("SET", key, entry.lease(token), "NX", "PX", _ms(seconds))
+        )
         return reply is not None
 
     async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:
@@ -182,7 +185,7 @@ class RedisStore:
     async def remark(self, key: str, token: bytes, seconds: float | None) -> None:
         """Replace a marker's token."""
         life = () if seconds is None else ("PX", _ms(seconds))
-        await self._write(lambda to: to.writes.call("SET", key, token, *life))
+        await self._write(key, lambda to: to.writes.call("SET", key, token, *life))
 
     async def release(self, key: str, token: bytes) -> None:
         """Give the lease back (release.lua)."""
@@ -190,13 +193,13 @@ class RedisStore:
 
     async def put(self, key: str, data: bytes, seconds: float) -> None:
         """Store ``data``: its new write id voids every lease and refresh in flight."""
-        await self._write(lambda to: to.writes.call("SET", key, data, "PX", _ms(seconds)))
+        await self._write(key, lambda to: to.writes.call("SET", key, data, "PX", _ms(seconds)))
 
     async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:
         """Store a tombstone. A DEL would not do: deleting what is not there tells no other pod."""
         command = ("SET", key, entry.tombstone(write_id), "PX", _ms(seconds))
         if not durable:
-            await self._write(lambda to: to.writes.call(*command))
+            await self._write(key, lambda to: to.writes.call(*command))
             return False
 
         async def send(to: Connection) -> bool:
@@ -208,7 +211,7 @@ class RedisStore:
             replicas = max(1, len(role[2]))
             return bool(await to.writes.call("WAIT", replicas, _ms(self._timeout / 2)) >= replicas)
 
-        return bool(await self._write(send))
+        return bool(await self._write(key, send))
 
     async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:
         """Compare and bury (repair.lua)."""
@@ -216,22 +219,26 @@ class RedisStore:
 
     async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
         """SCAN in bounded steps, and bury what each finds (bury.lua): Redis is never held up."""
-        cursor = b"0"
-        while True:
-            step = ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
-            cursor, keys = await self._write(lambda to, step=step: to.writes.call(*step))  # type: ignore[misc]
+        async for keys in self.scan(pattern):
             buried = 0
             for start in range(0, len(keys), _BURY_BATCH):
-                batch = keys[start : start + _BURY_BATCH]
-                buried += await self.script("bury", batch, write_id, _ms(seconds))
+                parts = self._link.together(keys[start : start + _BURY_BATCH])
+                buried += sum(await asyncio.gather(*(self.script("bury", p, write_id, _ms(seconds)) for p in parts)))
             yield buried
-            if cursor == b"0":
-                return
+
+    async def scan(self, pattern: str, count: int = SCAN_COUNT) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that match, in bounded steps, on every master: see ``scan``."""
+        try:
+            async for keys in scan(self._link, pattern, count):
+                yield keys
+        except UnavailableError as error:
+            self._count(error)
+            raise
 
     def publish(self, channel: str, message: bytes) -> None:
         """PUBLISH, together with the other commands of this event-loop tick."""
         try:
-            sent = self._link.current().writes.call("PUBLISH", channel, message)
+            sent = self._link.current(channel).writes.call("PUBLISH", channel, message)
         except UnavailableError:
             return
         sent.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -249,12 +256,19 @@ class RedisStore:
             # Scripts are not replicated: a promoted or restarted server has none yet.
             return await to.writes.call("EVAL", lua.text, len(keys), *keys, *arguments)
 
-        return await self._write(send)
+        return await self._write(keys[0], send)
 
-    async def _write(self, send: Callable[[Connection], Awaitable[Any]]) -> Any:
+    async def _write(self, key: str | bytes, send: Callable[[Connection], Awaitable[Any]]) -> Any:
+        """Send to the master of ``key``; where that says that another node has the key, once more to that one."""
         began = perf_counter()
         try:
-            reply = await send(self._link.current())
+            try:
+                reply = await send(self._link.current(key))
+            except UnavailableError as error:
+                elsewhere = self._link.elsewhere(error)
+                if elsewhere is None:
+                    raise
+                reply = await send(elsewhere)
         except UnavailableError as error:
             self._count(error)
             raise

@@ -92,7 +92,7 @@ format: $(VENV)/.dev ## put the code into the one format
 test: $(VENV)/.dev ## all tests that need no cluster, with real Redis
 	@for tool in redis-server promtool; do command -v $$tool >/dev/null || \
 	  echo "$$tool is not installed: some tests are skipped. Debian, Ubuntu: apt-get install redis-server redis-tools prometheus"; done
-	@$(BIN)/pytest -m 'not cluster and not slow' $(ARGS)
+	@$(BIN)/pytest -m 'not cluster and not slow and not engine' $(ARGS)
 
 $(VENV)/checkov/.done: requirements/checkov.lock | $(VENV)/.dev
 	@echo "Setting up checkov in an environment of its own (once, a minute) ..."
@@ -122,6 +122,10 @@ test-compat: $(VENV)/compat/.done ## every server with the oldest and the locked
 .PHONY: test-ha
 test-ha: $(VENV)/.dev ## the failure tests with real time-outs (minutes)
 	@$(BIN)/pytest -m slow tests/ha $(ARGS)
+
+.PHONY: test-engine
+test-engine: $(VENV)/.dev ## the Pulumi program under the real engine (needs pulumi on PATH; minutes)
+	@$(BIN)/pytest -m engine tests/engine $(ARGS)
 
 .PHONY: test-cluster
 test-cluster: $(VENV)/.dev ## the dev stack on the cluster that KUBECONFIG names

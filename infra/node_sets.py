@@ -50,7 +50,6 @@ class NodeSetSpec:
     replicas: int
     storage: str
     storage_class: str
-    protect: bool
     files: Mapping[str, str]
     ports: Mapping[str, int]
     metrics_port: int
@@ -118,7 +117,8 @@ class NodeSet(pulumi.ComponentResource):
             metadata=self._metadata(nodes.files_name),
             data=dict(nodes.files),
             immutable=True,
-            opts=self._child,
+            # An edit replaces it, which protection would refuse. A destroy stops at the StatefulSet that needs it.
+            opts=pulumi.ResourceOptions(parent=self, protect=False),
         )
         PodDisruptionBudget(
             name,
@@ -157,7 +157,8 @@ class NodeSet(pulumi.ComponentResource):
 
     def _claims(self) -> list[PersistentVolumeClaim]:
         nodes = self.nodes
-        opts = pulumi.ResourceOptions(parent=self, protect=nodes.protect)
         claims = [f"{CLAIM}-{pod}" for pod in pod_names(nodes.component, nodes.replicas)]
         spec = workloads.claim_spec(nodes.storage, nodes.storage_class)
-        return [PersistentVolumeClaim(name, metadata=self._metadata(name), spec=spec, opts=opts) for name in claims]
+        return [
+            PersistentVolumeClaim(name, metadata=self._metadata(name), spec=spec, opts=self._child) for name in claims
+        ]

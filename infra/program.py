@@ -60,13 +60,18 @@ def deploy() -> None:
     if settings.priority.value:
         needed.append(_priority_class(scope, settings, provider))
     opts = pulumi.ResourceOptions(providers=[provider], depends_on=needed)
-    ha = RedisHA("redis-ha", stack, settings, opts=opts)
-    if settings.backup.enabled:
-        Backups("backups", stack, settings, opts=opts)
+    # All this before the pods, so that none is ever open, unseen or without backups, and so that a refused destroy has
+    # not removed it already: the engine first deletes what nothing depends on. For the same reason protection covers
+    # the whole set, not only its volumes: the service would be stopped before the volumes' turn came to refuse.
+    first: list[pulumi.Resource] = []
     if settings.network.policies:
-        Policies("policies", scope, settings, opts=opts)
+        first.append(Policies("policies", scope, settings, opts=opts))
     if settings.monitoring.enabled:
-        Monitoring("monitoring", scope, settings, opts=opts)
+        first.append(Monitoring("monitoring", scope, settings, opts=opts))
+    if settings.backup.enabled:
+        first.append(Backups("backups", stack, settings, opts=opts))
+    guarded = pulumi.ResourceOptions(depends_on=first, protect=settings.protect)
+    ha = RedisHA("redis-ha", stack, settings, opts=pulumi.ResourceOptions.merge(opts, guarded))
     for name, value in exports(stack, settings, ha.sentinel_address).items():
         pulumi.export(name, value)
 

@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+import pulumi
 from pulumi.runtime import rpc
 from pulumi.runtime.mocks import MockMonitor
 from pulumi.runtime.proto import resource_pb2
@@ -87,6 +88,12 @@ class Recorder(MockMonitor):
     def __post_init__(self) -> None:
         super().__init__(None)  # type: ignore[arg-type]  # every method that would ask the mocks is replaced
         self._lock = threading.Lock()
+
+    def make_urn(self, parent: str, type_: str, name: str) -> str:
+        """Return the URN that the engine would give: it names the types of all parents, the mocks only the nearest."""
+        parents = parent.split("::")[2] if parent else _STACK_TYPE
+        qualified = type_ if parents == _STACK_TYPE else f"{parents}${type_}"
+        return f"urn:pulumi:{pulumi.get_stack()}::{pulumi.get_project()}::{qualified}::{name}"
 
     def RegisterResource(self, request: Any) -> Any:  # noqa: N802  the name in the engine's protocol
         """Record a resource; its outputs are its inputs, and in a preview they are not known yet."""

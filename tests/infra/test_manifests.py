@@ -206,12 +206,12 @@ def test_the_claims_are_those_that_the_stateful_sets_will_look_for(
     assert found == expected
 
 
-def test_volumes_of_production_are_protected_and_those_of_dev_are_not(render_once: RenderOnce) -> None:
+def test_the_set_of_production_is_protected_but_for_the_files_that_an_edit_replaces(render_once: RenderOnce) -> None:
     for stack, protected in (("prod", True), ("dev", False)):
-        kinds = {"PersistentVolumeClaim", "Namespace"}
-        data = [r for r in render_once(stack).registrations if r.properties.get("kind") in kinds]
-        assert len(data) == 7
-        assert all(r.protect is protected for r in data)
+        for registration in render_once(stack).registrations:
+            of_the_set = "RedisHA" in registration.urn or registration.properties.get("kind") == "Namespace"
+            replaced = registration.properties.get("kind") == "ConfigMap"
+            assert registration.protect is (protected and of_the_set and not replaced), registration.urn
 
 
 def test_a_larger_volume_changes_claims_only_never_the_stateful_set(render_once: RenderOnce) -> None:
@@ -387,96 +387,6 @@ def test_production_separates_pods_by_node_and_zone_and_dev_only_prefers_to(rend
             (zones,) = template["spec"]["topologySpreadConstraints"]
             assert zones["whenUnsatisfiable"] == action
             assert selects(zones["labelSelector"]["matchLabels"], template["metadata"]["labels"])
-
-
-def allowed(manifests: list[Manifest], source: dict[str, str], target: dict[str, str], port: int) -> bool:
-    """Whether the policies let a pod of this environment reach another: the meaning of NetworkPolicy, for pod peers."""
-
-    def opens(direction: str, here: dict[str, str], there: dict[str, str]) -> bool:
-        mine = [
-            p["spec"]
-            for p in of_kind(manifests, "NetworkPolicy")
-            if selects(p["spec"]["podSelector"].get("matchLabels", {}), here) and direction in p["spec"]["policyTypes"]
-        ]
-        peers = {"Ingress": ("ingress", "from"), "Egress": ("egress", "to")}[direction]
-        return not mine or any(
-            any(
-                selects(peer["podSelector"]["matchLabels"], there)
-                for peer in rule.get(peers[1], [])
-                if "podSelector" in peer
-            )
-            and port in [p["port"] for p in rule["ports"]]
-            for spec in mine
-            for rule in spec.get(peers[0], [])
-        )
-
-    return opens("Egress", source, target) and opens("Ingress", target, source)
-
-
-def test_network_policies_allow_the_paths_of_the_set_and_nothing_else(
-    rendered: Rendered, manifests: list[Manifest]
-) -> None:
-    labels = {name: template["metadata"]["labels"] for name, template in templates(manifests)}
-    for source, target in itertools.product(labels.values(), repeat=2):
-        for port in (Port.REDIS, Port.SENTINEL, Port.EXPORTER):
-            expected = port == (Port.REDIS if target is labels["redis"] else Port.SENTINEL)
-            assert allowed(manifests, source, target, port) is expected
-    other = labels["redis"] | {Label.COMPONENT.value: "without-a-policy"}
-    assert not allowed(manifests, other, labels["redis"], Port.REDIS)
-    assert not allowed(manifests, labels["redis"], other, Port.REDIS)
-    stranger = labels["redis"] | {Label.INSTANCE.value: "cache-other"}
-    assert not allowed(manifests, stranger, labels["redis"], Port.REDIS)
-    clients = [
-        peer["namespaceSelector"]["matchLabels"]["kubernetes.io/metadata.name"]
-        for policy in of_kind(manifests, "NetworkPolicy")
-        for rule in policy["spec"].get("ingress", [])
-        for peer in rule["from"]
-        if "namespaceSelector" in peer
-    ]
-    settings = parse(rendered.stack, stack_files.read(rendered.stack))
-    monitored = [settings.monitoring.namespace] if settings.monitoring.enabled else []
-    assert sorted(clients) == sorted(2 * [*settings.network.client_namespaces, *monitored])
-
-
-def test_pods_have_the_priority_that_the_stack_names(render_once: RenderOnce) -> None:
-    prod = list(render_once("prod").manifests.values())
-    (declared,) = of_kind(prod, "PriorityClass")
-    assert (declared["metadata"]["name"], declared["value"]) == ("cache-prod", 1_000_000)
-    named_only = list(render("dev", overrides=["priority.className=high"]).manifests.values())
-    assert "PriorityClass" not in {manifest["kind"] for manifest in named_only}
-    for manifests, name in ((prod, "cache-prod"), (named_only, "high")):
-        assert {template["spec"]["priorityClassName"] for _, template in templates(manifests)} == {name}
-    assert all("priorityClassName" not in t["spec"] for _, t in templates(list(render_once("dev").manifests.values())))
-
-
-ENCRYPTED = ["tls.enabled=true", "tls.secretName=certificates"]
-
-
-def test_with_tls_every_container_gets_the_certificate_and_the_exporter_asks_over_it() -> None:
-    manifests = list(render("dev", overrides=ENCRYPTED).manifests.values())
-    for name, template in templates(manifests):
-        (volume,) = [v["secret"] for v in template["spec"]["volumes"] if v["name"] == "tls"]
-        assert volume["secretName"] == "certificates"
-        assert {item["key"] for item in volume["items"]} == {"tls.crt", "tls.key", "ca.crt"}
-        assert template["metadata"]["annotations"] == {"cachestack/tls-version": "1"}
-        for container in template["spec"]["containers"]:
-            (mount,) = [m for m in container["volumeMounts"] if m["name"] == "tls"]
-            if container["name"] == name:
-                assert environment(container)[ScriptEnv.TLS_DIR] == mount["mountPath"]
-            else:
-                assert f"rediss://127.0.0.1:{Port.REDIS if name == 'redis' else Port.SENTINEL}" in container["command"]
-                assert f"{mount['mountPath']}/ca.crt" in container["command"]
-    texts = [text for c in of_kind(manifests, "ConfigMap") for key, text in c["data"].items() if key.endswith(".conf")]
-    assert len(texts) == 2
-    for text in texts:
-        assert "\nport 0\ntls-port @port@\n" in text
-        assert "\nport @port@" not in text
-
-
-def test_another_version_of_the_certificate_rolls_the_pods_and_changes_nothing_else() -> None:
-    before, after = (render("dev", overrides=[*ENCRYPTED, f"tls.version={n}"]).manifests for n in ("a", "b"))
-    changed = {name for name in before if before[name] != after[name]}
-    assert changed == {"08-statefulset-redis.yaml", "08-statefulset-sentinel.yaml"}
 
 
 def test_without_the_switch_there_are_no_network_policies() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Network, ip_network
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
@@ -13,6 +14,7 @@ from infra import workloads
 
 if TYPE_CHECKING:
     from pulumi_kubernetes.networking.v1 import (
+        IPBlockArgsDict,
         NetworkPolicyEgressRuleArgsDict,
         NetworkPolicyIngressRuleArgsDict,
         NetworkPolicyPeerArgsDict,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 # The label that the API server puts on every namespace.
 NAMESPACE_LABEL: Final = "kubernetes.io/metadata.name"
 DNS_PORT: Final = 53
+LINK_LOCAL: Final = "169.254.0.0/16"
 
 
 def own_pods(scope: Scope) -> dict[str, str]:
@@ -70,7 +73,7 @@ def allow_server(scope: Scope, component: Component, port: Port, settings: Setti
 def allow_backup(scope: Scope, backup: Backup) -> NetworkPolicySpecArgsDict:
     """Return the policy of the backup jobs: they reach both sets and the object store, and nobody reaches them."""
     store: NetworkPolicyEgressRuleArgsDict = {
-        "to": [{"ip_block": {"cidr": cidr}} for cidr in backup.object_store_cidrs],
+        "to": [{"ip_block": _outside(cidr)} for cidr in backup.object_store_cidrs],
         "ports": [{"port": store_port(backup.endpoint), "protocol": "TCP"}],
     }
     own: NetworkPolicyEgressRuleArgsDict = {
@@ -88,6 +91,14 @@ def store_port(endpoint: str) -> int:
     """Return the TCP port of an object store: that of its endpoint, or that of its scheme."""
     url = urlsplit(endpoint or "https://aws")
     return url.port or {"http": 80, "https": 443}[url.scheme]
+
+
+def _outside(cidr: str) -> IPBlockArgsDict:
+    """Return a block of addresses without those at which clouds hand out the credentials of the node."""
+    block, link_local = ip_network(cidr), ip_network(LINK_LOCAL)
+    if isinstance(block, IPv4Network) and isinstance(link_local, IPv4Network) and link_local.subnet_of(block):
+        return {"cidr": cidr, "except_": [LINK_LOCAL]}
+    return {"cidr": cidr}
 
 
 def _namespace(name: str) -> NetworkPolicyPeerArgsDict:

@@ -45,11 +45,11 @@ lock: ## pin every dependency anew (needs uv)
 	$(subst pyproject.toml,--group pyproject.toml:checkov,$(PIN)) -o requirements/checkov.lock
 
 .PHONY: up
-up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_AFTER=seconds
+up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_AFTER=seconds, TLS=1
 	@if $(BIN)/python -m infra.local status >/dev/null 2>&1; then \
 	  $(BIN)/python -m infra.local up && echo "'make show' runs the traffic again, 'make down' ends it."; \
 	else \
-	  $(BIN)/python -m infra.local up --down-after $(or $(DOWN_AFTER),5) && $(MAKE) show; \
+	  $(BIN)/python -m infra.local up --down-after $(or $(DOWN_AFTER),5) $(if $(TLS),--tls) && $(MAKE) show; \
 	fi
 
 .PHONY: show

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +34,8 @@ from cacheclient.remote import (
     SentinelTopology,
     Store,
     Target,
+    TlsFiles,
+    context,
     parse,
     read_secret,
 )  # fmt: skip
@@ -83,8 +85,11 @@ class Settings(TypedDict, total=False):
         options: sizes, lifetimes and time limits.
         username: the Redis user; wins over the URL's.
         password: its password; wins over the URL's.
-        password_file: a file that holds it instead.
-        sentinel_password_file: a file with the password that the Sentinels ask for.
+        password_file: a file that holds it instead; read for every connection, so that a rotation needs no restart.
+        sentinel_password_file: a file with the password that the Sentinels ask for; likewise.
+        ca_file: with ``rediss``, the authorities to trust instead of the machine's (PEM).
+        cert_file: the certificate to show where servers ask for one (PEM).
+        key_file: its key (PEM), unless ``cert_file`` holds it.
     """
 
     codec: str | Codec
@@ -93,6 +98,9 @@ class Settings(TypedDict, total=False):
     password: str | None
     password_file: str | Path | None
     sentinel_password_file: str | Path | None
+    ca_file: str | Path | None
+    cert_file: str | Path | None
+    key_file: str | Path | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,8 +143,8 @@ def connect(
     if target.scheme == "memory":
         return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock))
     login = Login(
-        username=target.username, password=target.password, database=target.database,
-        name=f"cachestack:{space.namespace}", ssl=ssl.create_default_context() if target.tls else None,
+        username=target.username, password=target.password, password_file=target.password_file,
+        database=target.database, name=f"cachestack:{space.namespace}", ssl=context(target),
         connect_timeout=options.l2.connect_timeout, timeout=options.l2.timeout, max_batch=options.l2.max_batch,
     )  # fmt: skip
     topology = (
@@ -217,7 +225,23 @@ def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:
         password=read_secret(file) if file is not None else password,
         sentinel_password=read_secret(sentinel_file) if sentinel_file is not None else None,
     )
+    target = dataclasses.replace(
+        target, password_file=_path(file), sentinel_password_file=_path(sentinel_file), tls_files=_tls_files(settings)
+    )
     return target, {"codec": settings.get("codec", "msgpack"), "options": settings.get("options")}
+
+
+def _tls_files(settings: Settings) -> TlsFiles | None:
+    files = TlsFiles(
+        ca=_path(settings.get("ca_file")),
+        certificate=_path(settings.get("cert_file")),
+        key=_path(settings.get("key_file")),
+    )
+    return None if files == TlsFiles() else files
+
+
+def _path(given: str | Path | None) -> Path | None:
+    return None if given is None else Path(given)
 
 
 def environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
@@ -240,5 +264,8 @@ def environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
         "username": environ.get(Env.USERNAME),
         "password_file": environ.get(Env.PASSWORD_FILE),
         "sentinel_password_file": environ.get(Env.SENTINEL_PASSWORD_FILE),
+        "ca_file": environ.get(Env.CA_FILE),
+        "cert_file": environ.get(Env.CERT_FILE),
+        "key_file": environ.get(Env.KEY_FILE),
         "options": CacheOptions.from_env(environ),
     }

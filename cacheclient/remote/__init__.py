@@ -1,6 +1,7 @@
 """L2: the tier in Redis. Addresses, the connection, its time limits, coalescing; the only code that talks to Redis."""
 
-from cacheclient.remote.address import SCHEMES, Address, Target, parse, read_secret
+from cacheclient.remote.address import SCHEMES, Address, Target, TlsFiles, parse, read_secret
+from cacheclient.remote.encryption import context
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.pipe import Login, Pipe
@@ -9,6 +10,6 @@ from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topolog
 
 __all__ = [
     "SCHEMES", "Address", "Attempt", "Connection", "FixedTopology", "Held", "Leased", "Link", "LocalLocks", "LockStore",
-    "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore", "SentinelTopology", "Store", "Target", "Topology", "parse",
-    "read_secret",
+    "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore", "SentinelTopology", "Store", "Target", "TlsFiles",
+    "Topology", "context", "parse", "read_secret",
 ]  # fmt: skip

@@ -25,8 +25,20 @@ class Address(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TlsFiles:
+    """PEM files: the authorities to trust, and the certificate with its key that this client shows when asked."""
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A parsed cache URL. Secrets stay out of the repr."""
+    """A parsed cache URL, and the files beside it. Secrets stay out of the repr.
+
+    A password that came from a file is read anew for every connection (``fresh``).
+    """
 
     scheme: str
     nodes: tuple[Address, ...] = ()
@@ -35,6 +47,9 @@ class Target:
     username: str = ""
     password: str = field(default="", repr=False)
     sentinel_password: str = field(default="", repr=False)
+    password_file: Path | None = None
+    sentinel_password_file: Path | None = None
+    tls_files: TlsFiles | None = None
 
     @property
     def tls(self) -> bool:
@@ -96,6 +111,16 @@ def read_secret(path: str | Path) -> str:
     if not secret:
         raise ConfigurationError(f"password file {path}: is empty")
     return secret
+
+
+def fresh(known: str, path: Path | None) -> str:
+    """Return the password now: the file's, so that a rotation needs no restart, or ``known`` without a usable file."""
+    if path is None:
+        return known
+    try:
+        return read_secret(path)
+    except ConfigurationError:  # it was usable once; Kubernetes may be replacing it
+        return known
 
 
 def _split(url: str) -> SplitResult:

@@ -16,13 +16,14 @@ import asyncio
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from ssl import SSLContext
 from typing import Any, Final, Self
 
 import hiredis
 
 from cacheclient.errors import UnavailableError
-from cacheclient.remote.address import Address
+from cacheclient.remote.address import Address, fresh
 from cacheclient.remote.replies import refused, timed_out
 
 Argument = bytes | str | int
@@ -36,12 +37,18 @@ class Login:
 
     username: str = ""
     password: str = field(default="", repr=False)
+    password_file: Path | None = None
     database: int = 0
     name: str = "cachestack"
     ssl: SSLContext | None = None
     connect_timeout: float = 1.0
     timeout: float = 0.05
     max_batch: int = 128
+
+    def auth(self) -> tuple[str, ...]:
+        """Return the words of HELLO that authenticate; the password of a file is read at every call."""
+        password = fresh(self.password, self.password_file)
+        return ("AUTH", self.username or "default", password) if password else ()
 
 
 class _Slot:
@@ -105,8 +112,7 @@ class Pipe(asyncio.Protocol):
         try:
             async with asyncio.timeout(login.connect_timeout):
                 await pipe._loop.create_connection(lambda: pipe, address.host, address.port, ssl=login.ssl)
-                auth = ("AUTH", login.username or "default", login.password) if login.password else ()
-                await pipe.call("HELLO", 3, *auth, "SETNAME", login.name)
+                await pipe.call("HELLO", 3, *login.auth(), "SETNAME", login.name)
                 if login.database:
                     await pipe.call("SELECT", login.database)
         except (OSError, UnicodeError) as error:  # UnicodeError: a host that cannot be a name in the DNS

@@ -24,10 +24,12 @@ from typing import Final, Protocol
 import redis.asyncio
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
+from redis.credentials import CredentialProvider
 from redis.exceptions import RedisError
 
 from cacheclient.errors import UnavailableError
-from cacheclient.remote.address import Address, Target
+from cacheclient.remote.address import Address, Target, fresh
+from cacheclient.remote.encryption import redis_py_options
 
 _RESUBSCRIBE: Final = 1.0  # seconds between attempts to subscribe to a Sentinel that is away
 
@@ -134,6 +136,9 @@ class SentinelTopology:
                         message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
                         if message and message["data"].split(" ")[0] == self._set:
                             changed()
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():  # closing takes its time over TLS: redis-py told of that instead
+                raise asyncio.CancelledError
             await asyncio.sleep(_RESUBSCRIBE)
 
     async def close(self) -> None:
@@ -145,8 +150,25 @@ class SentinelTopology:
             await client.aclose()
 
 
+class _SentinelLogin(CredentialProvider):
+    """The Sentinels' password, asked for at every connection."""
+
+    def __init__(self, target: Target) -> None:
+        self._target = target
+
+    def get_credentials(self) -> tuple[str]:
+        """Return the password; there is no user."""
+        return (fresh(self._target.sentinel_password, self._target.sentinel_password_file),)
+
+    async def get_credentials_async(self) -> tuple[str]:
+        """Return the same; what redis-py provides logs a warning each time."""
+        return self.get_credentials()
+
+
 def _client(node: Address, target: Target, timeout: float) -> redis.asyncio.Redis:
+    login = _SentinelLogin(target) if target.sentinel_password else None
     return redis.asyncio.Redis(
-        host=node.host, port=node.port, password=target.sentinel_password or None, ssl=target.tls, protocol=2,
-        decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0),
+        host=node.host, port=node.port, credential_provider=login, protocol=2, decode_responses=True,
+        socket_timeout=timeout, socket_connect_timeout=timeout, retry=Retry(NoBackoff(), 0), ssl=target.tls,
+        **(redis_py_options(target.tls_files) if target.tls else {}),
     )  # fmt: skip

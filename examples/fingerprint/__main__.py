@@ -41,6 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
             url=environment.url,
             password_file=environment.password_file,
             sentinel_password_file=environment.sentinel_password_file,
+            ca_file=environment.ca_file,
             discovery=environment.places.discovery,
         )
         folder = environment.places.data / "show"

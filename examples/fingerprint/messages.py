@@ -46,6 +46,7 @@ class Target:
     url: str
     password_file: Path | None = None
     sentinel_password_file: Path | None = None
+    ca_file: Path | None = None
     discovery: Path | None = None
 
     def cache(self, namespace: str, version: int, kind: type[V], *, l1_entries: int) -> AsyncCache[V]:
@@ -60,6 +61,7 @@ class Target:
             options=CacheOptions(l1=L1Options(max_entries=l1_entries), l2=L2Options(ttl=L2_SECONDS)),
             password_file=self.password_file,
             sentinel_password_file=self.sentinel_password_file,
+            ca_file=self.ca_file,
         )
 
 

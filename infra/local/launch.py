@@ -14,7 +14,8 @@ import msgspec
 from alerts.rules import prometheus_yaml
 from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, set_name
 from infra.local import node, ports, process, programs, readiness, scrape
-from infra.local.binaries import HOW_TO_GET, Binaries
+from infra.local.binaries import HOW_TO_GET, Binaries, require_tls
+from infra.local.errors import LocalError
 from infra.local.programs import Ports
 from infra.local.state import Places, Process, State
 from infra.redis_conf import acl_text, redis_conf, sentinel_conf
@@ -24,19 +25,24 @@ DOWN_GRACE: Final = 15.0
 Say = Callable[[str], None]
 
 
-def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State:
+def up(places: Places, binaries: Binaries, down_after: float, say: Say, *, tls: bool = False) -> State:
     """Start everything and wait until a failover would work. The caller holds the lock of ``places``.
+
+    With ``tls`` every connection to Redis and Sentinel is encrypted, with a certificate made for this environment.
 
     If anything fails, or the user interrupts, all that was started is ended again.
 
     Raises:
-        LocalError: if a process ends or is not ready in time; the text holds its last words.
+        LocalError: if a process ends or is not ready in time (the text holds its last words), or if ``tls`` is wanted
+            and this machine's Redis has none.
         OSError: if files cannot be written.
     """
     chosen = ports.choose()
     budgets = {} if places.data.exists() else programs.FIRST_START_BUDGETS
-    _write_files(places, binaries, down_after)
-    table = {p.name: p for p in programs.nodes(places, binaries, chosen)}
+    if tls:
+        require_tls(binaries)
+    _write_files(places, binaries, down_after, tls=tls)
+    table = {p.name: p for p in programs.nodes(places, binaries, chosen, tls=tls)}
     state = State(
         set_name=set_name(programs.STACK),
         server=binaries.version,
@@ -44,6 +50,7 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say) -> State
         redis_port=chosen.redis,
         sentinel_port=chosen.sentinel,
         processes=table,
+        tls=tls,
     )
     with_api = api_is_installed()
     try:
@@ -82,7 +89,7 @@ def _watchers(
         say(f"redis_exporter is not installed, so there are no Redis metrics. {HOW_TO_GET['redis_exporter']}")
     else:
         _write_exporter_passwords(places, state)
-        yield from programs.exporters(places, binaries.exporter, chosen)
+        yield from programs.exporters(places, binaries.exporter, chosen, tls=state.tls)
     if binaries.prometheus is None:
         say(f"Prometheus is not installed, so no rules run. {HOW_TO_GET['prometheus']}")
     else:
@@ -94,16 +101,20 @@ def _watchers(
         yield programs.boards(chosen)
 
 
-def _write_files(places: Places, binaries: Binaries, down_after: float) -> None:
+def _write_files(places: Places, binaries: Binaries, down_after: float, *, tls: bool) -> None:
     inside = (places.secrets, places.conf, places.data, places.run, places.logs, places.bin, places.discovery)
     for place in (places.root, *inside):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
     for name in (*RedisUser, SENTINEL_AUTH_FILE, programs.ADMIN_TOKEN):
         _write_secret(places.secrets / name, secrets.token_urlsafe(24))
-    redis = programs.redis_settings()
+    if tls:
+        _write_certificates(places)
+    redis = programs.redis_settings(tls=tls)
     (places.conf / REDIS_CONF).write_text(redis_conf(redis), encoding="utf-8")
     (places.conf / ACL_CONF).write_text(acl_text(redis), encoding="utf-8")
-    (places.conf / SENTINEL_CONF).write_text(sentinel_conf(programs.sentinel_settings(down_after)), encoding="utf-8")
+    (places.conf / SENTINEL_CONF).write_text(
+        sentinel_conf(programs.sentinel_settings(down_after, tls=tls)), encoding="utf-8"
+    )
     # The server checks AOF and RDB files when it is called by these names; wheels bring the server alone.
     for checker in (places.bin / "redis-check-aof", places.bin / "redis-check-rdb"):
         checker.unlink(missing_ok=True)
@@ -115,6 +126,19 @@ def _write_secret(path: Path, value: str) -> None:
     if not path.exists():
         path.touch(mode=0o600)
         path.write_text(value, encoding="ascii")
+
+
+def _write_certificates(places: Places) -> None:
+    """Make an authority and a certificate for all nodes; a kept environment gets new ones."""
+    try:
+        from infra.certificates import generate  # noqa: PLC0415  only TLS needs the cryptography package
+    except ImportError as error:
+        raise LocalError("TLS needs the package cryptography: pip install 'cachestack[crypto]'") from error
+    places.tls.mkdir(mode=0o700, exist_ok=True)
+    for name, text in generate(programs.tls_names()).items():
+        path = places.tls / name
+        path.touch(mode=0o600)
+        path.write_text(text, encoding="ascii")
 
 
 def _write_exporter_passwords(places: Places, state: State) -> None:
@@ -138,7 +162,7 @@ def down(places: Places, *, keep_data: bool) -> list[str]:
     alive = [p for p in state.processes.values() if p.running] if state else []
     process.end([p.identity for p in alive], grace=DOWN_GRACE)
     places.state.unlink(missing_ok=True)
-    remove = [places.conf, places.run, places.logs, places.bin, places.discovery, places.restore]
+    remove = [places.tls, places.conf, places.run, places.logs, places.bin, places.discovery, places.restore]
     remove += [] if keep_data else [places.data, places.secrets]
     for place in remove:
         shutil.rmtree(place, ignore_errors=True)

@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, Script
+from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, Script, TlsFile
 from infra.local import process, programs
 from infra.local.state import Places, Process
 
@@ -35,10 +35,15 @@ def launch(places: Places, planned: Process, this_time: Mapping[str, str] = AS_P
 def ask(places: Places, found: Process, *command: str) -> str:
     """Send one command to a Redis or Sentinel process and return the reply; empty if there is none within ``CALL``."""
     user, secret = (("--user", "ops"), RedisUser.OPS.value) if found.kind == "redis" else ((), SENTINEL_AUTH_FILE)
-    argv = [found.environment["REDIS_CLI"], *user, "-h", found.address, "-p", str(found.port), *command]
+    place = ["-h", found.address, "-p", str(found.port), *(_tls(places) if found.encrypted else [])]
+    argv = [found.environment["REDIS_CLI"], *user, *place, *command]
     password = (places.secrets / secret).read_text(encoding="ascii").strip()
     done = _run(argv, {"REDISCLI_AUTH": password}, CALL)
     return done.stdout.rstrip("\n") if done else ""
+
+
+def _tls(places: Places) -> list[str]:
+    return ["--tls", "--cacert", str(places.tls / TlsFile.AUTHORITY)]
 
 
 def probe(found: Process, which: str) -> bool:

@@ -17,11 +17,13 @@ from cacheclient.contract import (
     Script,
     ScriptBudget,
     ScriptEnv,
+    TlsFile,
     set_name,
 )
+from infra.exporter import exporter_tls
 from infra.local.binaries import Binaries
 from infra.local.state import Places, Process, State
-from infra.redis_conf import MIB, RedisConf, SentinelConf
+from infra.redis_conf import MIB, RedisConf, SentinelConf, Tls
 
 STACK: Final = "local"
 LOOPBACK: Final = "127.0.0.1"
@@ -54,12 +56,12 @@ class Ports:
     api: int
 
 
-def redis_settings() -> RedisConf:
+def redis_settings(*, tls: bool = False) -> RedisConf:
     """What `local` decides about Redis: the cluster's policy with less memory."""
-    return RedisConf(memory_limit=256 * MIB, repl_backlog=16 * MIB)
+    return RedisConf(memory_limit=256 * MIB, repl_backlog=16 * MIB, tls=Tls() if tls else None)
 
 
-def sentinel_settings(down_after: float) -> SentinelConf:
+def sentinel_settings(down_after: float, *, tls: bool = False) -> SentinelConf:
     """What `local` decides about Sentinel: the cluster's times, all scaled with ``down_after`` (seconds)."""
     policy = SentinelConf(set_name=set_name(STACK))
     scale = down_after / policy.down_after
@@ -68,10 +70,16 @@ def sentinel_settings(down_after: float) -> SentinelConf:
         down_after=down_after,
         failover_timeout=policy.failover_timeout * scale,
         reboot_down_after=policy.reboot_down_after * scale,
+        tls=Tls() if tls else None,
     )
 
 
-def nodes(places: Places, binaries: Binaries, ports: Ports) -> Iterator[Process]:
+def tls_names() -> tuple[str, ...]:
+    """What the local certificate names: all addresses that a node has."""
+    return (*REDIS_NODES.values(), *SENTINEL_NODES.values(), LOOPBACK, "localhost")
+
+
+def nodes(places: Places, binaries: Binaries, ports: Ports, *, tls: bool = False) -> Iterator[Process]:
     """The Redis and Sentinel processes: the pods' own scripts with this machine's paths and addresses."""
     shared: dict[str, str] = {
         ScriptEnv.SET: set_name(STACK),
@@ -88,6 +96,7 @@ def nodes(places: Places, binaries: Binaries, ports: Ports) -> Iterator[Process]
         "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
         "TZ": "UTC",  # so that the logs of scripts and servers can be merged by time
         **BUDGETS,
+        **({ScriptEnv.TLS_DIR: str(places.tls)} if tls else {}),
     }
     for name, address in REDIS_NODES.items():
         own = {**shared, **_own_places(places, name, address), ScriptEnv.CONF_FILE: str(places.conf / REDIS_CONF)}
@@ -113,7 +122,7 @@ def _own_places(places: Places, name: str, address: str) -> dict[str, str]:
     }
 
 
-def exporters(places: Places, binary: Path, ports: Ports) -> Iterator[Process]:
+def exporters(places: Places, binary: Path, ports: Ports, *, tls: bool = False) -> Iterator[Process]:
     """Two redis_exporters: the Redis nodes ask for a user, the Sentinels for a password only."""
     for name, port, user in (
         ("redis-exporter", ports.redis_exporter, ("-redis.user", RedisUser.EXPORTER.value)),
@@ -121,7 +130,8 @@ def exporters(places: Places, binary: Path, ports: Ports) -> Iterator[Process]:
     ):
         passwords = ("-redis.password-file", str(exporter_passwords(places, name)))
         listen = ("-web.listen-address", f"{LOOPBACK}:{port}", "-connection-timeout", "1s")
-        argv = (str(binary), "-redis.addr=", *user, *passwords, *listen)
+        encrypted = exporter_tls(str(places.tls)) if tls else ()
+        argv = (str(binary), "-redis.addr=", *user, *passwords, *listen, "-config-command", "-", *encrypted)
         yield Process(name=name, kind="exporter", address=LOOPBACK, port=port, argv=argv, environment={"TZ": "UTC"})
 
 
@@ -177,12 +187,15 @@ def api(places: Places, state: State, port: int) -> Process:
 def client_url(state: State) -> str:
     """The URL by which a client finds the master: every Sentinel, the set, and the user ``app``."""
     sentinels = ",".join(f"{p.address}:{p.port}" for p in state.of_kind("sentinel"))
-    return f"redis+sentinel://{RedisUser.APP}@{sentinels}/{state.set_name}"
+    scheme = "rediss+sentinel" if state.tls else "redis+sentinel"
+    return f"{scheme}://{RedisUser.APP}@{sentinels}/{state.set_name}"
 
 
 def client_environment(places: Places, state: State) -> dict[str, str]:
     """The environment variables that configure a client of this environment."""
+    authority: dict[str, str] = {Env.CA_FILE: str(places.tls / TlsFile.AUTHORITY)} if state.tls else {}
     return {
+        **authority,
         Env.URL: client_url(state),
         Env.PASSWORD_FILE: str(places.secrets / RedisUser.APP),
         Env.SENTINEL_PASSWORD_FILE: str(places.secrets / SENTINEL_AUTH_FILE),

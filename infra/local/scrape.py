@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Final
@@ -10,6 +9,7 @@ from typing import Any, Final
 import yaml
 
 from cacheclient.contract import Job
+from infra import exporter
 from infra.local.programs import LOOPBACK, STACK, Ports
 from infra.local.state import Process
 
@@ -52,7 +52,7 @@ def _through_exporter(job: Job, nodes: list[Process], exporter_port: int) -> dic
         "metrics_path": "/scrape",
         "static_configs": [
             {
-                "targets": [f"redis://{node.address}:{node.port}"],
+                "targets": [exporter.address(node.address, node.port, tls=node.encrypted)],
                 "labels": {"namespace": STACK, "pod": node.name, "instance": node.name},
             }
             for node in nodes
@@ -65,9 +65,5 @@ def _through_exporter(job: Job, nodes: list[Process], exporter_port: int) -> dic
 
 
 def exporter_passwords(nodes: Iterable[Process], *, user: str, password: str) -> str:
-    """Return the password file of redis_exporter: JSON from each address to its password.
-
-    Some versions of redis_exporter look an address up with the user in it, others without: both are there.
-    """
-    logins = ("", f"{user}@") if user else ("",)
-    return json.dumps({f"redis://{login}{node.address}:{node.port}": password for node in nodes for login in logins})
+    """Return the password file of an exporter that asks these nodes."""
+    return exporter.password_file((node.address, node.port, user, password) for node in nodes)

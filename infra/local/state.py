@@ -11,6 +11,7 @@ from typing import Final, Literal
 
 import msgspec
 
+from cacheclient.contract import ScriptEnv
 from infra.local import process
 from infra.local.errors import LocalError
 from infra.local.process import Identity
@@ -42,6 +43,11 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
         return Identity(self.pid, self.started)
 
     @property
+    def encrypted(self) -> bool:
+        """Whether it is spoken to over TLS."""
+        return ScriptEnv.TLS_DIR in self.environment
+
+    @property
     def running(self) -> bool:
         """Whether it is there now."""
         return self.pid > 0 and process.running(self.identity)
@@ -56,6 +62,7 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     redis_port: int
     sentinel_port: int
     processes: dict[str, Process]
+    tls: bool = False
     complete: bool = False
 
     def of_kind(self, kind: Kind) -> list[Process]:
@@ -75,6 +82,7 @@ class Places:
         self.state = self.root / "env.json"
         self.lock = self.root / "lock"
         self.secrets = self.root / "secrets"
+        self.tls = self.root / "tls"
         self.conf = self.root / "conf"
         self.data = self.root / "data"
         self.run = self.root / "run"

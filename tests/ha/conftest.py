@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import os
+import shutil
 import subprocess
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -106,7 +107,14 @@ class Stage:
     def answer(self, host: str, command: str, reply: str, *, when: str = "answers") -> None:
         place = self.root / when / host
         place.mkdir(parents=True, exist_ok=True)
-        (place / command.replace(" ", "_")).write_text(reply + "\n")
+        file = place / command.replace(" ", "_")
+        new = file.with_name(f".{file.name}.new")  # a script may be reading
+        new.write_text(reply + "\n")
+        new.replace(file)
+
+    def silence(self, host: str) -> None:
+        """Let a host answer nobody any more."""
+        shutil.rmtree(self.root / "answers" / host)
 
     def sentinels_name(self, *masters: str, when: str = "answers") -> None:
         """Let sentinel-0, sentinel-1, ... name these hosts; "" leaves one out, so that it does not answer."""
@@ -135,11 +143,13 @@ class Stage:
         link: str = "up",
         loading: int = 0,
         master: str = "redis-0",
+        followers: tuple[tuple[str, str], ...] = (),
     ) -> None:
         lines = ["# Persistence", f"loading:{loading}", "# Replication", f"role:{role}", f"connected_slaves:{slaves}"]
         if role == "slave":
             lines += [f"master_host:{master}", f"master_link_status:{link}", "master_sync_in_progress:0"]
             lines += [f"slave_repl_offset:{offset}"]
+        lines += [f"slave{n}:ip={host},port=6379,{state}" for n, (host, state) in enumerate(followers)]
         lines += [f"master_repl_offset:{offset}", "# Keyspace"]
         lines += [f"db0:keys={keys},expires=0,avg_ttl=0"] if keys else []
         self.answer(host, "INFO", "\r\n".join(lines))
@@ -246,6 +256,12 @@ def only_nodes(server: str) -> binaries.Binaries:
         except LocalError as error:
             pytest.skip(str(error))
     return dataclasses.replace(found, exporter=None, prometheus=None)
+
+
+@pytest.fixture(scope="session")
+def nodes_with() -> Callable[[str], binaries.Binaries]:
+    """The programs of this machine with one kind of server; skips the test if that is missing."""
+    return only_nodes
 
 
 @pytest.fixture

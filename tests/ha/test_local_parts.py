@@ -94,14 +94,12 @@ def test_the_api_is_scraped_where_it_runs_and_other_clients_where_they_say() -> 
     assert clients["relabel_configs"] == [{"target_label": "namespace", "replacement": "local"}]
 
 
-def test_exporters_find_a_password_with_and_without_the_user_in_the_address() -> None:
-    assert json.loads(scrape.exporter_passwords(NODES[:1], user="exporter", password="p")) == {  # noqa: S106
-        "redis://127.0.0.11:1001": "p",
-        "redis://exporter@127.0.0.11:1001": "p",
-    }
-    assert json.loads(scrape.exporter_passwords(NODES[1:], user="", password="p")) == {  # noqa: S106
-        "redis://127.0.0.21:1002": "p"
-    }
+def test_exporters_find_a_password_with_and_without_tls_and_the_user_in_the_address() -> None:
+    redis = json.loads(scrape.exporter_passwords(NODES[:1], user="exporter", password="p"))  # noqa: S106
+    logins = ("redis://", "redis://exporter@", "rediss://", "rediss://exporter@")
+    assert redis == {f"{login}127.0.0.11:1001": "p" for login in logins}
+    sentinel = json.loads(scrape.exporter_passwords(NODES[1:], user="", password="p"))  # noqa: S106
+    assert sentinel == {"redis://127.0.0.21:1002": "p", "rediss://127.0.0.21:1002": "p"}
 
 
 def test_all_times_of_sentinel_are_scaled_with_down_after() -> None:

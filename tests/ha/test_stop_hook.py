@@ -95,7 +95,7 @@ def test_writes_go_on_when_no_replica_of_this_master_has_everything(
 
 def test_writes_go_on_while_a_connected_replica_is_behind_because_sentinel_may_choose_it(master: Stage) -> None:
     master.node("redis-2", "slave", keys=5, offset=90)
-    reason = "after 0 s: replicas with everything: redis-1; replicas behind: redis-2"
+    reason = "after 0 s: replicas with everything: redis-1; replicas behind: redis-2 (offset 90 of 100)"
     assert_gives_up(master, stop(master), reason)
     assert not [command for command in commands(master) if "FAILOVER" in command]
 
@@ -110,6 +110,18 @@ def test_a_replica_that_catches_up_in_time_is_waited_for(master: Stage) -> None:
     run = master.run(Script.REDIS_STOP, meanwhile=catch_up, CACHE_CATCH_UP_S="10")
     assert run.code == 0, run.log
     assert "everything (offset 100): redis-1 redis-2" in run.log
+
+
+@pytest.mark.parametrize(("state", "waits"), [("lag=1", True), ("lag=9", False)])
+def test_a_replica_that_acknowledges_and_does_not_answer_is_waited_for(master: Stage, state: str, waits: bool) -> None:
+    followers = (("redis-1", "state=online,offset=100,lag=0"), ("redis-2", f"state=online,offset=100,{state}"))
+    master.node(SELF, "master", keys=5, offset=100, slaves=2, followers=followers)
+    master.silence("redis-2")
+    run = stop(master)
+    if waits:
+        assert_gives_up(master, run, "after 0 s: replicas with everything: redis-1; replicas behind: none; live: 2")
+    else:
+        assert run.code == 0, run.log
 
 
 def test_a_replica_that_is_not_connected_is_not_waited_for(master: Stage) -> None:

@@ -24,7 +24,7 @@ ask_self() {
 
 # Waits until every replica that is connected to this node has everything, and at least one is: Sentinel chooses which
 # one it promotes, by what it knows of their offsets, which is up to ten seconds old. Asks the replicas themselves: what
-# they acknowledged to the master can be a second old. One that acknowledged just now and does not answer here is behind.
+# they acknowledged to the master can be a second old. One that did so just now must answer here, too.
 await_replicas_in_step() {
   step_end=$(($(now) + CATCH_UP_S))
   while :; do
@@ -77,7 +77,7 @@ fi
 reply=$(ask_self CLIENT PAUSE "$((PAUSE_S * 1000))" WRITE || true)
 [ "$reply" = OK ] || give_up "writes could not be paused: ${reply:-no answer}"
 await_replicas_in_step ||
-  give_up "after $CATCH_UP_S s: replicas with everything:${step_ready:- none}; replicas behind:${step_behind:- none}; live: ${step_live:-0}"
+  give_up "after $CATCH_UP_S s: with everything:${step_ready:- none}; behind:${step_behind:- none}; live: $step_live"
 request_failover || give_up "no Sentinel accepts a failover"
 new_master=$(await_other_master "$HANDOVER_S") || give_up "the Sentinels name no other master within $HANDOVER_S s"
 verify_promoted "$new_master"

@@ -10,15 +10,16 @@ An L1 hit is one call of ``peek`` (see ``local``): no lock, no key formatting an
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from time import perf_counter
-from typing import Any, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
 from cacheclient.connect import Settings, environment, target_of
 from cacheclient.core import T
-from cacheclient.jobs import RELOADING, Job, Loader, LoadOptions, Terms, due_early
+from cacheclient.decorators import AsyncCached, async_cached
+from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.reading import Entry
@@ -27,6 +28,8 @@ from cacheclient.stats import Stats
 from cacheclient.writes import Writes
 
 D = TypeVar("D")
+P = ParamSpec("P")
+R = TypeVar("R")
 V = TypeVar("V")
 
 
@@ -60,7 +63,8 @@ class AsyncCache(Writes[T]):
         """Return a cache, not yet open.
 
         Args:
-            url: ``redis+sentinel://s-0,s-1,s-2/set``, ``redis://host``, the same with ``rediss`` (TLS), ``memory://``.
+            url: ``redis+sentinel://s-0,s-1,s-2/set``, ``redis+cluster://host,host``, ``redis://host``, the same with
+                ``rediss`` (TLS), ``memory://``.
             namespace: first part of every key; one namespace is one kind of value.
             version: rises with the schema of the values; pods of two versions do not read each other's entries.
             type: what values are decoded to: any type msgspec knows.
@@ -97,15 +101,21 @@ class AsyncCache(Writes[T]):
         """Return the value of ``key``, or ``default``; pass ``MISSING`` to tell a cached None from no entry."""
         value = self.peek(key)
         if value is ABSENT:
+            if not self._open:
+                self._check_open()
             stored, fresh = await self._read(key)
             value = stored.value if stored is not None and fresh else MISSING
         return default if value is MISSING else value
 
     async def get_many(self, keys: Iterable[str]) -> dict[str, T]:
         """Return the values of those ``keys`` that are cached; all L2 reads travel together."""
-        wanted = list(dict.fromkeys(keys))
-        found = await asyncio.gather(*(self.get(key, MISSING) for key in wanted))
-        return {key: value for key, value in zip(wanted, found, strict=True) if value is not MISSING}
+        self._check_open()
+        found = {key: self.peek(key) for key in keys}
+        reads = [(key, self._read(key)) for key, value in found.items() if value is ABSENT]
+        for key, read in reads:
+            stored, fresh = await read
+            found[key] = stored.value if stored is not None and fresh else MISSING
+        return {key: value for key, value in found.items() if value is not MISSING}
 
     async def exists(self, key: str) -> bool:
         """Return whether ``key`` has a value that ``get`` would return; counts as a lookup, and fills L1 as one."""
@@ -164,6 +174,8 @@ class AsyncCache(Writes[T]):
         value = self.peek(key)
         if value is not ABSENT:
             return value
+        if not self._open:
+            self._check_open()
         began = perf_counter()
         stored, in_time = await self._read(key)
         terms = self._terms(ttl, negative_ttl, tags, stale, load_timeout)
@@ -211,6 +223,22 @@ class AsyncCache(Writes[T]):
         self._check_open()
         return await self._parts.reader.entry(key)
 
+    def cached(
+        self, template: str, *, ignore: Collection[str] = (), **options: Unpack[KeepOptions]
+    ) -> Callable[[Callable[P, Coroutine[Any, Any, R]]], AsyncCached[P, R]]:
+        """Decorate an async function, so that its results are cached under the key that its arguments give.
+
+        Args:
+            template: the key, with the parameters in braces: ``"profile:{browser}:{major}"``, see
+                ``cacheclient.template``. It is checked against the function's signature at once.
+            ignore: parameters that are not part of the key.
+            options: as in ``get_or_load``; tags are templates, too.
+
+        Raises:
+            ConfigurationError: if the template does not fit the function, or an option cannot be.
+        """
+        return lambda function: async_cached(self, function, template, ignore, options)
+
     def lock(self, name: str, **settings: Unpack[LockSettings]) -> Lock:
         """Return the distributed lock ``name`` of this namespace, not yet taken; see ``cacheclient.lock``."""
         self._check_open()
@@ -223,10 +251,6 @@ class AsyncCache(Writes[T]):
         return self._stats - Stats()  # no Python code runs while a counter is copied, so any thread may ask
 
     # -- inside -------------------------------------------------------------------------------------------------------
-
-    async def _read(self, key: str) -> tuple[Stored | None, bool]:
-        self._check_open()
-        return await self._parts.reader.read(key)
 
     async def _load_anew(self, key: str, load: Loader, terms: Terms) -> Any:
         self._check_open()

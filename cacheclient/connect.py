@@ -18,11 +18,14 @@ from cacheclient.hearing import Hearing
 from cacheclient.invalidation import Invalidation
 from cacheclient.keys import KeySpace
 from cacheclient.listener import Listener
+from cacheclient.listeners import Listeners
 from cacheclient.loads import Loads
 from cacheclient.local import Local
 from cacheclient.options import CacheOptions
 from cacheclient.reading import Reader
 from cacheclient.remote import (
+    Cluster,
+    ClusterStore,
     FixedTopology,
     Link,
     LocalLocks,
@@ -33,6 +36,7 @@ from cacheclient.remote import (
     RedisStore,
     SentinelTopology,
     Store,
+    Survey,
     Target,
     TlsFiles,
     context,
@@ -147,16 +151,24 @@ def connect(
         database=target.database, name=f"cachestack:{space.namespace}", ssl=context(target),
         connect_timeout=options.l2.connect_timeout, timeout=options.l2.timeout, max_batch=options.l2.max_batch,
     )  # fmt: skip
+    prefixes, max_staleness = (space.prefix, space.tag_prefix), options.sync.max_staleness
+    if target.cluster:
+        survey = Survey(target, options.l2.connect_timeout, max_staleness, clock)
+        listeners = Listeners(login, prefixes, max_staleness, stats=stats, clock=clock)
+        cluster = Cluster(survey, login, stats, clock)
+        cluster.on_shard(listeners.add, listeners.remove)
+        clustered = ClusterStore(cluster, stats, options.l2.timeout)
+        return Shared(clustered, listeners.gate, cluster.server_clock, RedisLocks(clustered), cluster, listeners)
     topology = (
-        SentinelTopology(target, options.l2.connect_timeout, options.sync.max_staleness)
+        SentinelTopology(target, options.l2.connect_timeout, max_staleness)
         if target.sentinel
         else FixedTopology(target.nodes[0])
     )
     link = Link(topology, login, stats, clock)
     listener = Listener(
         login,
-        (space.prefix, space.tag_prefix),
-        options.sync.max_staleness,
+        prefixes,
+        max_staleness,
         stats=stats,
         clock=clock,
         server_clock=link.server_clock,

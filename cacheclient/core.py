@@ -47,6 +47,7 @@ class Core(Generic[T]):
         self._invalidation = parts.invalidation
         # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.
         self.peek = parts.reader.peek
+        self._read = parts.reader.read
         self._open = self._closed = False
 
     async def start(self) -> None:
@@ -70,6 +71,7 @@ class Core(Generic[T]):
         self._parts.hearing.close()
         await self._parts.revalidation.close()
         await self._parts.flights.close()
+        await self._parts.reader.close()
         await self._parts.tags.close()
         await self._invalidation.journal.close()
         if self._parts.shared.listener is not None:

@@ -19,14 +19,19 @@ LOAD_FAILED: Final = "load_failed"
 RELOADING: Final = "reloading"
 
 
-class LoadOptions(TypedDict, total=False):
-    """What a call may say of a load; see ``AsyncCache.get_or_load``. Times in seconds."""
+class KeepOptions(TypedDict, total=False):
+    """How what is loaded is kept; see ``AsyncCache.get_or_load``. Times in seconds."""
 
     ttl: float | None
     negative_ttl: float | None
     tags: Iterable[str]
     stale: float | None
     load_timeout: float | None
+
+
+class LoadOptions(KeepOptions, total=False):
+    """What a call may say of a load, too."""
+
     fresh: bool
 
 

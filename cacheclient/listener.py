@@ -45,10 +45,11 @@ class Listener:
         clock: Clock,
         server_clock: ServerClock,
         tenure: Gate,
+        gate: Gate | None = None,
     ) -> None:
         """Prepare to listen to changes of keys below ``prefixes``; ``report_to`` says who is told.
 
-        ``tenure`` says until when the server listened to may be taken for the master.
+        ``tenure`` says until when the server listened to may be taken for the master. ``gate`` is what is to be kept.
         """
         # Silence closes the gate after max_staleness; after twice that the connection is given up.
         self._login = dataclasses.replace(login, timeout=2 * max_staleness)
@@ -61,7 +62,7 @@ class Listener:
         self._server_clock = server_clock
         self._tenure = tenure
         self._task: asyncio.Task[None] | None = None
-        self.gate = Gate(0.0)
+        self.gate = Gate(0.0) if gate is None else gate
 
     def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[bytes], None]) -> None:
         """Have ``told`` called with changed Redis keys, and ``heard`` with each event.
@@ -119,7 +120,7 @@ class Listener:
             asked = self._clock()
             self._server_clock.observe(parse_time(await pipe.call("TIME")), asked)
             self.gate.until = min(asked + self._max_staleness, self._tenure.until)
-            self._stats.listener_connected = True
+            self._stats.listener_connected = self.gate.whole.until > asked
             self._told([])
             await asyncio.wait(ends, timeout=self._max_staleness / 4, return_when=asyncio.FIRST_COMPLETED)
 

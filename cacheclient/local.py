@@ -29,7 +29,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate
-from cacheclient.entry import Flag, Tagged
+from cacheclient.entry import KEPT, Tagged
 from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
 from cacheclient.serializer import Stored
@@ -71,7 +71,7 @@ class Item:
         self.size = stored.size
         self.write_id = stored.envelope.write_id
         self.written_ms = stored.envelope.written_ms
-        self.kept = bool(stored.envelope.flags & Flag.KEPT)
+        self.kept = bool(stored.envelope.flags & KEPT)
         self.tags = stored.envelope.tags
         self.guards = guards
         self.frequency = 0
@@ -99,6 +99,7 @@ class Local:
         self._options = options
         self._stats = stats
         self._max_small = max(1, options.max_entries // _SMALL_SHARE)
+        self.enabled = options.max_entries > 0
         self.table: dict[str, Item] = {}
         self._small: OrderedDict[str, Item] = OrderedDict()
         self._main: OrderedDict[str, Item] = OrderedDict()

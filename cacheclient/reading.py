@@ -1,20 +1,33 @@
-"""The read path below L1: L2, tags, and the fill of L1."""
+"""The read path below L1: L2, tags, and the fill of L1, for all reads of an event-loop tick at once.
+
+Theory of operation. A read that L1 did not answer puts its key and a waiter into the batch of this tick, each key once,
+however many wait for it. At the end of the tick the batch leaves as one MGET. When its answer is parsed, one loop goes
+over the whole of it: header, tags, codec, fence, L1, waiters; each entry is decoded once. So a read costs its caller
+one future and one wake-up, and no coroutine, task or callback of its own. The counters are raised per batch.
+
+What must hold for each read is kept where the batch is handled. The fence stands before the batch leaves. What this
+process owes Redis is checked when the batch leaves: nobody joins it later, so a caller who comes after an invalidation
+never shares a read that began before it. A token of a tag that is not known is asked of Redis by one more MGET, behind
+which only the entries that carry it wait. An entry that cannot be decoded is a miss of its own, not of its batch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
-from typing import Any, Generic, TypeVar
+from typing import Any, Final, Generic, Protocol, TypeVar
 
 from cacheclient.clock import Clock
 from cacheclient.contract import Tier
-from cacheclient.entry import Flag
+from cacheclient.entry import KEPT
 from cacheclient.errors import UnavailableError
 from cacheclient.jobs import LOAD_FAILED
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
-from cacheclient.local import Local
+from cacheclient.local import Fence, Local, Mark
 from cacheclient.missing import ABSENT
 from cacheclient.remote import Store
 from cacheclient.serializer import Serializer, Stored
@@ -42,6 +55,32 @@ class Entry(Generic[T]):
     stale: str = ""
 
 
+_Settled = tuple[str, Stored | None, tuple[Mark, ...] | None]  # Redis key, what may be used, what L1 must watch
+Found = tuple[Stored | None, bool]  # what may be used, and whether it is fresh
+_NOTHING: Final[Found] = (None, False)
+
+
+class Waiter(Protocol):
+    """Who waits for one read: an ``asyncio.Future``, or what stands for one in another thread."""
+
+    def done(self) -> bool:
+        """Return whether nobody waits any more."""
+
+    def set_result(self, found: Found, /) -> None:
+        """Take what was found."""
+
+
+class _Batch:
+    """The reads of one event-loop tick: who waits, by Redis key."""
+
+    __slots__ = ("began", "fences", "waiters")
+
+    def __init__(self) -> None:
+        self.began = perf_counter()
+        self.waiters: dict[str, list[Waiter]] = {}
+        self.fences: dict[str, Fence] = {}
+
+
 class Reader:
     """Reads for one cache.
 
@@ -63,6 +102,7 @@ class Reader:
         clock: Clock,
     ) -> None:
         self._space = space
+        self._cut = len(space.prefix)  # what a Redis key has before the id
         self._store = store
         self._local = local
         self._serializer = serializer
@@ -71,21 +111,31 @@ class Reader:
         self.peek = peek
         self._stats = stats
         self._clock = clock
+        self._batch: _Batch | None = None
+        self._settling: set[asyncio.Task[None]] = set()
 
-    async def read(self, key: str) -> tuple[Stored | None, bool]:
-        """Look into L2 after L1 missed; return what may be used, and whether it is fresh. What is fresh fills L1."""
+    def read(self, key: str) -> asyncio.Future[Found]:
+        """Look into L2 after L1 missed; the future gives what may be used, and whether it is fresh.
+
+        What is fresh fills L1.
+        """
+        loop = asyncio.get_running_loop()
+        future: asyncio.Future[Found] = loop.create_future()
+        self.join(key, future, loop)
+        return future
+
+    def join(self, key: str, waiter: Waiter, loop: asyncio.AbstractEventLoop) -> None:
+        """Have ``waiter`` told of the read of ``key`` in this tick of ``loop``."""
         full = self._space.full(key)
-        began = perf_counter()
-        stats = self._stats
-        stats.l1.misses += 1
-        # While Redis lacks the tombstone of an own invalidation, what it holds must not be read.
-        stored = None if key in self._journal else await self._fetch(key, full)
-        if stored is None or self._serializer.remaining(stored) <= 0:
-            stats.l2.misses += 1
-            return stored, False
-        stats.l2.hits += 1
-        stats.all_lookups.observe(perf_counter() - began)
-        return stored, True
+        batch = self._batch
+        if batch is None:
+            batch = self._batch = _Batch()
+            loop.call_soon(self._leave)
+        waiters = batch.waiters.get(full)
+        if waiters is None:
+            batch.waiters[full] = [waiter]
+        else:
+            waiters.append(waiter)
 
     async def entry(self, key: str) -> Entry[Any] | None:
         """Return the value of ``key`` with its provenance, or None."""
@@ -97,21 +147,105 @@ class Reader:
         if stored is None or not fresh:
             return None
         envelope = stored.envelope
-        stale = LOAD_FAILED if envelope.flags & Flag.KEPT else ""
+        stale = LOAD_FAILED if envelope.flags & KEPT else ""
         age = self._serializer.age(envelope.written_ms)
         return Entry(stored.value, Tier.L2, age, envelope.write_id.hex(), stale)
 
-    async def _fetch(self, key: str, full: str) -> Stored | None:
-        fence = self._local.begin(key)
+    async def close(self) -> None:
+        """Tell everybody who still waits for a token that there is nothing."""
+        for task in self._settling:
+            task.cancel()
+        await asyncio.gather(*self._settling, return_exceptions=True)
+
+    # -- inside -------------------------------------------------------------------------------------------------------
+
+    def _leave(self) -> None:
+        """Send the batch, without what Redis still has to forget; who comes now makes another."""
+        batch, self._batch = self._batch, None
+        if batch is None:
+            return
+        self._stats.l1.misses += sum(map(len, batch.waiters.values()))
+        cut, journal = self._cut, self._journal
+        if len(journal):
+            # While Redis lacks the tombstone of an own invalidation, what it holds must not be read.
+            owed = [full for full in batch.waiters if full[cut:] in journal]
+            self._settle(batch, [(full, None, None) for full in owed])
+            for full in owed:
+                del batch.waiters[full]
+        if self._local.enabled:
+            batch.fences = {full: self._local.begin(full[cut:]) for full in batch.waiters}
+        if batch.waiters:
+            self._store.fetch(list(batch.waiters), partial(self._take, batch))
+
+    def _take(self, batch: _Batch, keys: Sequence[str], values: Sequence[bytes | None] | UnavailableError) -> None:
+        """Take the answer to a part of a batch."""
+        if isinstance(values, UnavailableError):
+            self._settle(batch, [(full, None, None) for full in keys])
+            return
+        load, guards_of = self._serializer.load, self._tags.guards
+        standing = None if len(self._journal) else self._tags.standing()
+        sure: list[_Settled] = []
+        unsure: list[tuple[str, Stored]] = []
+        for full, raw in zip(keys, values, strict=True):
+            stored = load(raw, full)
+            if stored is None:
+                sure.append((full, None, None))
+                continue
+            guards = None
+            if standing is not None:
+                guards = standing.get(tagged := stored.envelope.tags)
+                if guards is None:
+                    guards = guards_of(tagged)
+            if guards is None:
+                unsure.append((full, stored))
+            else:
+                sure.append((full, stored, guards))
+        self._settle(batch, sure)
+        if unsure:
+            task = asyncio.create_task(self._verify(batch, unsure), name="cacheclient-tags-of-reads")
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
+
+    async def _verify(self, batch: _Batch, unsure: list[tuple[str, Stored]]) -> None:
+        """Settle entries with tokens that Redis must be asked for."""
+        stand = [False] * len(unsure)
         try:
-            stored = self._serializer.load(await self._store.read(full), full)
-            if stored is None or not await self._tags.stand(stored.envelope.tags):
-                return None
-            remaining, guards = self._serializer.remaining(stored), self._tags.guards(stored.envelope.tags)
-            if remaining > 0 and guards is not None:
-                self._local.commit(key, fence, stored, self._clock(), remaining, guards)
+            stand = await self._tags.stand_all([stored.envelope.tags for _, stored in unsure])
         except UnavailableError:
-            return None
+            pass
         finally:
-            self._local.abandon(key, fence)
-        return stored
+            self._settle(
+                batch,
+                [
+                    (full, stored, self._tags.guards(stored.envelope.tags)) if stands else (full, None, None)
+                    for (full, stored), stands in zip(unsure, stand, strict=True)
+                ],
+            )
+
+    def _settle(self, batch: _Batch, settled: Sequence[_Settled]) -> None:
+        """Fill L1 with what is fresh, and tell everybody who waits."""
+        local, fences, waiting, cut = self._local, batch.fences, batch.waiters, self._cut
+        now, now_ms = self._clock(), self._serializer.now_ms()
+        hits = misses = 0
+        for full, stored, guards in settled:
+            found = _NOTHING
+            if stored is not None:
+                left = stored.envelope.remaining(now_ms)
+                found = (stored, left > 0)
+                if left > 0 and fences and guards is not None:
+                    local.commit(full[cut:], fences[full], stored, now, left, guards)
+            if fences:
+                local.abandon(full[cut:], fences[full])
+            waiters = waiting[full]
+            if found[1]:
+                hits += len(waiters)
+            else:
+                misses += len(waiters)
+            for waiter in waiters:
+                if not waiter.done():  # its caller may have been cancelled
+                    waiter.set_result(found)
+        seconds = perf_counter() - batch.began
+        self._stats.l2.hits += hits
+        self._stats.l2.misses += misses
+        self._stats.l2.lookup.observe(seconds, hits + misses)
+        self._stats.all_lookups.observe(seconds, hits)

@@ -83,7 +83,7 @@ class Revalidation:
             found = await self._store.write_ids([self._space.full(item.key) for item in items])
             same = {item.key for item, write_id in zip(items, found, strict=True) if write_id == item.write_id}
             pairs = {pair for item in items if item.key in same for pair in item.tags}
-            standing = await asyncio.gather(*(self._tags.stand((pair,)) for pair in pairs))
+            standing = await self._tags.stand_all([(pair,) for pair in pairs])
             fallen = {pair for pair, stands in zip(pairs, standing, strict=True) if not stands}
             for item, fence in zip(items, fences, strict=True):
                 stands = item.key in same and not self._owed(item.key) and fallen.isdisjoint(item.tags)

@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import dataclasses
-from dataclasses import dataclass
 from typing import Any
+
+import msgspec
 
 from cacheclient import entry
 from cacheclient.clock import ServerClock
 from cacheclient.codec import Codec, KeyedCodec
 from cacheclient.contract import ErrorType, Tier
-from cacheclient.entry import NO_FLAGS, Envelope, Flag, Tagged
+from cacheclient.entry import KEPT, NEGATIVE, Envelope, Tagged
 from cacheclient.errors import CodecError
 from cacheclient.missing import MISSING
 from cacheclient.stats import Stats
 
 
-@dataclass(frozen=True, slots=True)
-class Stored:
+class Stored(msgspec.Struct, frozen=True, gc=False):
     """A value and the envelope around it. The value of a negative entry is MISSING."""
 
     value: Any
@@ -34,6 +33,7 @@ class Serializer:
 
     def __init__(self, codec: Codec, clock: ServerClock, stats: Stats) -> None:
         self._codec = codec
+        self._codec_id, self._decode = codec.id, codec.decode  # looked up once, not with every read
         # A codec that takes the key binds the bytes to it: nobody who can write to Redis can move them to another key.
         self._keyed = codec if isinstance(codec, KeyedCodec) else None
         self._clock = clock
@@ -65,20 +65,20 @@ class Serializer:
             round(ttl * 1000),
             load_time,
             payload,
-            Flag.NEGATIVE if value is MISSING else NO_FLAGS,
+            NEGATIVE if value is MISSING else 0,
             tags,
         )
         return self._packed(value, envelope)
 
     def keep(self, stored: Stored, seconds: float) -> tuple[bytes, Stored]:
         """Return a stale value anew, to be served for ``seconds`` more because its loader failed."""
-        envelope = dataclasses.replace(
+        envelope = msgspec.structs.replace(
             stored.envelope,
             write_id=entry.new_write_id(),
             written_ms=self._clock.now_ms(),
             lifetime_ms=round(seconds * 1000),
             load_time=0.0,
-            flags=stored.envelope.flags | Flag.KEPT,
+            flags=stored.envelope.flags | KEPT,
         )
         return self._packed(stored.value, envelope)
 
@@ -94,15 +94,20 @@ class Serializer:
 
         The last is counted.
         """
-        if raw is None or entry.is_marker(raw):
+        if raw is None:
             return None
         envelope = entry.unpack(raw)
-        if envelope is not None and envelope.codec_id == self._codec.id:
-            if envelope.flags & Flag.NEGATIVE:
+        if envelope is None:
+            if entry.is_marker(raw):
+                return None
+        elif envelope.codec_id == self._codec_id:
+            if envelope.flags & NEGATIVE:
                 return Stored(MISSING, envelope, len(raw))
             try:
-                return Stored(self._decode(envelope.payload, key), envelope, len(raw))
-            except CodecError:
+                payload = envelope.payload
+                value = self._keyed.decode_for(key, payload) if self._keyed else self._decode(payload)
+                return Stored(value, envelope, len(raw))
+            except Exception:  # noqa: BLE001, S110  the application's codec may raise anything: it fails this entry alone
                 pass
         self._stats.errors[f"{Tier.L2}/{ErrorType.SERIALIZATION}"] += 1
         return None
@@ -111,12 +116,13 @@ class Serializer:
         """Return the seconds until ``stored`` is stale; negative if it is."""
         return stored.envelope.remaining(self._clock.now_ms())
 
+    def now_ms(self) -> int:
+        """Return the Redis server's time as ``Envelope.remaining`` wants it."""
+        return self._clock.now_ms()
+
     def age(self, written_ms: int) -> float:
         """Return the seconds since ``written_ms`` on the Redis server's clock, at least 0."""
         return max(0, self._clock.now_ms() - written_ms) / 1000
-
-    def _decode(self, payload: bytes, key: str) -> Any:
-        return self._keyed.decode_for(key, payload) if self._keyed else self._codec.decode(payload)
 
     @staticmethod
     def _packed(value: Any, envelope: Envelope) -> tuple[bytes, Stored]:

@@ -8,12 +8,13 @@ in a thread pool, so that the loop never waits for them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Any, TypeVar, Unpack, overload
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cacheclient.cache import AsyncCache
 from cacheclient.connect import Settings, environment, target_of
-from cacheclient.jobs import LoadOptions
+from cacheclient.decorators import Cached, sync_cached
+from cacheclient.jobs import KeepOptions, LoadOptions
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, LockSettings
 from cacheclient.missing import ABSENT, MISSING, Missing
@@ -23,6 +24,8 @@ from cacheclient.stats import Stats
 from cacheclient.sync_writes import SyncWrites
 
 D = TypeVar("D")
+P = ParamSpec("P")
+R = TypeVar("R")
 V = TypeVar("V")
 
 
@@ -148,6 +151,16 @@ class Cache(SyncWrites[T]):
         """Return the value of ``key`` with its provenance, or None."""
         runtime = self._here()
         return runtime.run(runtime.cache.get_entry(key))
+
+    def cached(
+        self, template: str, *, ignore: Collection[str] = (), **options: Unpack[KeepOptions]
+    ) -> Callable[[Callable[P, R]], Cached[P, R]]:
+        """Decorate a plain function, so that its results are cached; see ``AsyncCache.cached``.
+
+        Raises:
+            ConfigurationError: if the template does not fit the function, or an option cannot be.
+        """
+        return lambda function: sync_cached(self, function, template, ignore, options)
 
     @contextlib.contextmanager
     def lock(self, name: str, **settings: Unpack[LockSettings]) -> Iterator[Lock]:

@@ -12,7 +12,7 @@ are. L1 entries hold on to the Mark they were valid under, so that a changed tag
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 from cacheclient import entry
@@ -21,13 +21,14 @@ from cacheclient.entry import Tagged
 from cacheclient.errors import ConfigurationError
 from cacheclient.keys import KeySpace
 from cacheclient.local import Mark
-from cacheclient.remote import Store
+from cacheclient.remote import Store, fetched
 from cacheclient.sharing import end_quietly, outcome
 
 NAMESPACE: Final = ""
 MAX_TAGS: Final = 16
-_MAX_NAME: Final = 255
+MAX_NAME_BYTES: Final = 255
 _MAX_KNOWN: Final = 100_000  # tokens remembered; past that all are asked for again
+_MAX_STANDING: Final = 10_000  # sets of tokens remembered to stand, likewise
 
 
 def check(tags: Iterable[str]) -> tuple[str, ...]:
@@ -40,8 +41,8 @@ def check(tags: Iterable[str]) -> tuple[str, ...]:
         raise ConfigurationError(f"tags={tags!r}: a list of names, not one str")
     names = tuple(dict.fromkeys(tags))
     for name in names:
-        if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > _MAX_NAME:
-            raise ConfigurationError(f"tag {name!r}: a str of 1 to {_MAX_NAME} bytes of printable characters")
+        if not isinstance(name, str) or not name or not name.isprintable() or len(name.encode()) > MAX_NAME_BYTES:
+            raise ConfigurationError(f"tag {name!r}: a str of 1 to {MAX_NAME_BYTES} bytes of printable characters")
     if len(names) > MAX_TAGS:
         raise ConfigurationError(f"tags: at most {MAX_TAGS}, {len(names)} were given")
     return names
@@ -57,6 +58,7 @@ class Tags:
         self._gate = gate
         self._clock = clock
         self._known: dict[str, Mark] = {}
+        self._standing: dict[Tagged, tuple[Mark, ...]] = {}  # what `guards` gave, until any token changes
         self._fences: dict[str, object] = {}
         self._asking: dict[str, asyncio.Task[Mark]] = {}
         self._owed: Callable[[Iterable[str]], bool] = lambda _: False
@@ -78,13 +80,33 @@ class Tags:
 
     async def stand(self, tagged: Tagged) -> bool:
         """Return whether every token is still its tag's, as far as Redis and this process know."""
-        if self._owed(name for name, _ in tagged):
-            return False
-        for name, token in tagged:
-            mark = self._recall(name) or await self._learn(name, self._read(name))
-            if mark.token != token:
-                return False
-        return True
+        return (await self.stand_all((tagged,)))[0]
+
+    async def stand_all(self, sets: Sequence[Tagged]) -> list[bool]:
+        """Return the same for each of ``sets``; what is not known is asked in one go."""
+        # Before asking: what is owed now may be paid when the answer comes, but the answer be older than that.
+        owed = [self._owed(name for name, _ in tagged) for tagged in sets]
+        marks: dict[str, Mark] = {}
+        unknown: list[str] = []
+        for name in {name for tagged, owes in zip(sets, owed, strict=True) if not owes for name, _ in tagged}:
+            mark = self._recall(name)
+            if mark is None:
+                unknown.append(name)
+            else:
+                marks[name] = mark
+        if unknown:
+            marks |= await self._learn(unknown, self._read(unknown))
+        return [
+            not owes and all(marks[name].token == token for name, token in tagged)
+            for tagged, owes in zip(sets, owed, strict=True)
+        ]
+
+    def standing(self) -> Mapping[Tagged, tuple[Mark, ...]] | None:
+        """Return what ``guards`` has found to stand lately; None if nothing that is known here may be trusted now.
+
+        For whoever has checked that nothing is owed.
+        """
+        return self._standing if self._clock() < self._gate.until else None
 
     async def close(self) -> None:
         """Stop asking."""
@@ -94,15 +116,20 @@ class Tags:
 
     def guards(self, tagged: Tagged) -> tuple[Mark, ...] | None:
         """Return the marks that an L1 entry must watch; None if one of them is not known any more."""
-        marks = tuple(self._known.get(name) for name, _ in tagged if name != NAMESPACE)
-        for mark, (_, token) in zip(marks, (t for t in tagged if t[0] != NAMESPACE), strict=True):
-            if mark is None or mark.token != token:
-                return None
-        return marks  # type: ignore[return-value]  # none of them is None here
+        marks = [self._known.get(name) for name, _ in tagged]
+        if any(mark is None or mark.token != token for mark, (_, token) in zip(marks, tagged, strict=True)):
+            return None
+        # The namespace's own tag needs no guard: what changes it empties L1.
+        guards = tuple(mark for mark, (name, _) in zip(marks, tagged, strict=True) if mark and name != NAMESPACE)
+        if len(self._standing) >= _MAX_STANDING:
+            self._standing.clear()
+        self._standing[tagged] = guards
+        return guards
 
     def changed(self, name: str) -> None:
         """Forget the token of a tag, and end the L1 entries that were valid under it."""
         self._fences.pop(name, None)
+        self._standing.clear()
         mark = self._known.pop(name, None)
         if mark is not None:
             mark.stands = False
@@ -110,6 +137,7 @@ class Tags:
     def forget(self) -> None:
         """Forget every token: any may have changed unseen."""
         self._fences.clear()
+        self._standing.clear()
         for mark in self._known.values():
             mark.stands = False
         self._known.clear()
@@ -124,27 +152,33 @@ class Tags:
 
     async def _mark(self, name: str, life: float) -> Mark:
         least = None if name == NAMESPACE else life
-        return await self._learn(name, self._store.mark(self._space.marker(name), entry.new_write_id(), least))
 
-    async def _read(self, name: str) -> tuple[bytes, float]:
+        async def made() -> list[tuple[bytes, float]]:
+            return [await self._store.mark(self._space.marker(name), entry.new_write_id(), least)]
+
+        return (await self._learn((name,), made()))[name]
+
+    async def _read(self, names: Sequence[str]) -> list[tuple[bytes, float]]:
+        markers = [self._space.marker(name) for name in names]
+        found = await fetched(self._store, markers)
         # No marker is a token that no entry has; and a read does not tell how long a marker lives.
-        return await self._store.read(self._space.marker(name)) or b"", 0.0
+        return [(found[marker] or b"", 0.0) for marker in markers]
 
-    async def _learn(self, name: str, asked: Awaitable[tuple[bytes, float]]) -> Mark:
-        """Return what Redis answers, and remember it unless the tag changed meanwhile.
+    async def _learn(self, names: Sequence[str], asked: Awaitable[list[tuple[bytes, float]]]) -> dict[str, Mark]:
+        """Return what Redis answers, and remember of it what did not change meanwhile.
 
         Questions that overlap share a fence, as reads of L1 do: were each to replace the one before, a tag asked for
         more often than Redis answers would never be remembered.
         """
-        now, fence = self._clock(), self._fences.setdefault(name, object())
+        now, fences = self._clock(), {name: self._fences.setdefault(name, object()) for name in names}
         try:
-            answer = await asked
+            answers = await asked
         finally:
-            stands = self._fences.get(name) is fence
-            if stands:
+            fresh = {name for name, fence in fences.items() if self._fences.get(name) is fence}
+            for name in fresh:
                 del self._fences[name]
-        mark = Mark(answer[0], now + answer[1])
-        return self._remember(name, mark) if stands else mark
+        marks = {name: Mark(token, now + life) for name, (token, life) in zip(names, answers, strict=True)}
+        return {name: self._remember(name, mark) if name in fresh else mark for name, mark in marks.items()}
 
     def _asked(self, name: str, task: asyncio.Task[Mark]) -> None:
         del self._asking[name]
@@ -162,5 +196,6 @@ class Tags:
                 old.until = max(old.until, mark.until)
                 return old
             old.stands = False
+            self._standing.clear()
         self._known[name] = mark
         return mark

@@ -35,12 +35,17 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
-def free_port() -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+def free_port(and_plus: int = 0) -> int:
+    """Return a TCP port of 127.0.0.1 that nobody listens on; nor on the one that is ``and_plus`` higher."""
+    while True:
+        with socket.socket() as probe, socket.socket() as other:
+            probe.bind(("127.0.0.1", 0))
+            port: int = probe.getsockname()[1]
+            try:
+                other.bind(("127.0.0.1", port + and_plus if and_plus else 0))
+            except (OSError, OverflowError):  # taken, or past 65535
+                continue
+            return port
 
 
 def in_package(package: str, path: str) -> str | None:
@@ -71,7 +76,8 @@ class Server:
     def __init__(self, binary: str, folder: Path, *settings: str) -> None:
         self._command = [binary, "--bind", "127.0.0.1", "--save", "", "--dir", str(folder), "--loglevel", "warning"]
         self._settings = settings
-        self.port = free_port()
+        # A node of a cluster also listens for the others, on the port that is 10,000 higher.
+        self.port = free_port(and_plus=10_000 if "--cluster-enabled" in settings else 0)
         self.client = redis.Redis(port=self.port, protocol=2, retry=Retry(NoBackoff(), 0))
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -108,6 +114,10 @@ class Server:
             yield
         finally:
             self.signal(signal.SIGCONT)
+
+    @property
+    def alive(self) -> bool:
+        return self._process is not None
 
     def kill(self) -> None:
         """End the process at once, as a crash does."""

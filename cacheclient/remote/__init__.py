@@ -1,15 +1,18 @@
 """L2: the tier in Redis. Addresses, the connection, its time limits, coalescing; the only code that talks to Redis."""
 
 from cacheclient.remote.address import SCHEMES, Address, Target, TlsFiles, parse, read_secret
+from cacheclient.remote.cluster import Cluster
+from cacheclient.remote.cluster_store import ClusterStore
 from cacheclient.remote.encryption import context
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.pipe import Login, Pipe
-from cacheclient.remote.store import Held, Leased, NoStore, RedisStore, Store
+from cacheclient.remote.store import Held, Leased, NoStore, RedisStore, Store, Take, fetched
+from cacheclient.remote.survey import Survey
 from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topology
 
 __all__ = [
-    "SCHEMES", "Address", "Attempt", "Connection", "FixedTopology", "Held", "Leased", "Link", "LocalLocks", "LockStore",
-    "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore", "SentinelTopology", "Store", "Target", "TlsFiles",
-    "Topology", "context", "parse", "read_secret",
+    "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology", "Held", "Leased", "Link",
+    "LocalLocks", "LockStore", "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore", "SentinelTopology", "Store",
+    "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched", "parse", "read_secret",
 ]  # fmt: skip

@@ -10,7 +10,9 @@ from urllib.parse import SplitResult, unquote, urlsplit
 from cacheclient.contract import Port
 from cacheclient.errors import ConfigurationError
 
-SCHEMES: Final = ("redis", "rediss", "redis+sentinel", "rediss+sentinel", "memory")
+SCHEMES: Final = (
+    "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster", "memory",
+)  # fmt: skip
 
 
 class Address(NamedTuple):
@@ -61,6 +63,11 @@ class Target:
         """Whether the nodes are Sentinels."""
         return self.scheme.endswith("+sentinel")
 
+    @property
+    def cluster(self) -> bool:
+        """Whether the nodes are some of a Redis Cluster."""
+        return self.scheme.endswith("+cluster")
+
 
 def parse(
     url: str, *, username: str | None = None, password: str | None = None, sentinel_password: str | None = None
@@ -68,6 +75,7 @@ def parse(
     """Return the target that ``url`` names; the arguments win over what the URL says.
 
     Forms: ``redis://[user[:password]@]host[:port][/database]``, ``redis+sentinel://[user[:password]@]s-0[:port],s-1,.../set``,
+    ``redis+cluster://[user[:password]@]host[:port],host,...`` (some nodes of a Redis Cluster; the others are found),
     the same with ``rediss`` for TLS, and ``memory://`` (no Redis).
 
     Raises:
@@ -91,7 +99,7 @@ def parse(
         scheme=parts.scheme,
         nodes=tuple(_address(host, Port.SENTINEL if sentinel else Port.REDIS) for host in hosts),
         set_name=_set_name(path) if sentinel else "",
-        database=0 if sentinel else _database(path),
+        database=0 if sentinel else _database(path, parts.scheme),
         username=user if username is None else username,
         password=secret if password is None else password,
         sentinel_password=sentinel_password or "",
@@ -136,8 +144,10 @@ def _credentials(parts: SplitResult) -> tuple[str, str, list[str]]:
     names = [host for host in hosts.split(",") if host]
     if not names or len(names) != hosts.count(",") + 1:
         raise ConfigurationError(f"url {parts.scheme}://...: at least one host, separated by single commas")
-    if len(names) > 1 and not parts.scheme.endswith("+sentinel"):
-        raise ConfigurationError(f"url {parts.scheme}://...: one host; several are for redis+sentinel://")
+    if len(names) > 1 and "+" not in parts.scheme:
+        raise ConfigurationError(
+            f"url {parts.scheme}://...: one host; several are for redis+sentinel:// and redis+cluster://"
+        )
     return unquote(user), unquote(secret), names
 
 
@@ -160,9 +170,11 @@ def _set_name(path: str) -> str:
     return unquote(path)
 
 
-def _database(path: str) -> int:
+def _database(path: str, scheme: str) -> int:
     if not path:
         return 0
+    if scheme.endswith("+cluster"):
+        raise ConfigurationError(f"url {scheme}://...: no path; a Redis Cluster has one database, which has no number")
     if not path.isascii() or not path.isdigit():
         raise ConfigurationError(f"url database {path!r}: a whole number from 0")
     return int(path)

@@ -18,7 +18,7 @@ import contextlib
 import dataclasses
 import logging
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -60,12 +60,20 @@ class Connection:
 class Link:
     """Finds the master, connects, and does so again whenever the connection or the role is lost."""
 
-    def __init__(self, topology: Topology, login: Login, stats: Stats, clock: Clock = boottime) -> None:
+    def __init__(
+        self,
+        topology: Topology,
+        login: Login,
+        stats: Stats,
+        clock: Clock = boottime,
+        server_clock: ServerClock | None = None,
+    ) -> None:
         self._topology = topology
         self.login = login
+        self.version = 0  # of where the keys are: see ``scan``
         self._stats = stats
         self._clock = clock
-        self.server_clock = ServerClock(clock)
+        self.server_clock = server_clock or ServerClock(clock)
         self.connection: Connection | None = None
         self.tenure = Gate(0.0)
         self._opened: list[Callable[[Connection], None]] = []
@@ -91,15 +99,23 @@ class Link:
         """
         self._renewed.append(callback)
 
-    async def start(self) -> None:
-        """Start looking for the master, and wait for it at most ``connect_timeout`` seconds: Redis may be away."""
+    def run(self) -> None:
+        """Start looking for the master."""
         self._tasks = [
             asyncio.create_task(self._run(), name="cacheclient-link"),
             asyncio.create_task(self._topology.watch(self._reconsider.set), name="cacheclient-watch"),
         ]
+
+    async def until_ready(self) -> None:
+        """Wait until there has been a connection."""
+        await self._ready.wait()
+
+    async def start(self) -> None:
+        """Start looking for the master, and wait for it at most ``connect_timeout`` seconds: Redis may be away."""
+        self.run()
         try:
             async with asyncio.timeout(self.login.connect_timeout):
-                await self._ready.wait()
+                await self.until_ready()
         except TimeoutError:
             _log.warning("cacheclient: no Redis master yet; serving from loaders until there is one")
 
@@ -111,13 +127,36 @@ class Link:
         self._drop()
         await self._topology.close()
 
-    def current(self) -> Connection:
+    def current(self, key: str | bytes = "") -> Connection:  # noqa: ARG002  one master has every key
         """Return the open connection; raise UnavailableError at once if there is none, or its tenure is over."""
         if self.connection is None:
             raise UnavailableError("no Redis master is known at the moment")
         if self._clock() >= self.tenure.until:
-            raise UnavailableError(f"most Sentinels did not confirm lately that {self.connection.address} is master")
+            raise UnavailableError(
+                f"most {self._topology.electors} did not confirm lately that {self.connection.address} is master"
+            )
         return self.connection
+
+    def everywhere(self) -> list[Connection]:
+        """Return the connections that together reach every key; raise UnavailableError as ``current`` does."""
+        return [self.current()]
+
+    def elsewhere(self, error: UnavailableError) -> Connection | None:  # noqa: ARG002
+        """Return where the server sends the caller that answered with ``error``: nowhere, there is one master."""
+        return None
+
+    def together(self, keys: Sequence[bytes]) -> list[Sequence[bytes]]:
+        """Return ``keys`` in parts that may travel in one command each."""
+        return [keys]
+
+    async def unmoved(self, version: int) -> bool:  # noqa: ARG002
+        """Return whether no key has changed its master since ``version``: there is one."""
+        return True
+
+    @property
+    def down(self) -> bool:
+        """Whether there is no connection."""
+        return self.connection is None
 
     def suspect(self, error: UnavailableError) -> None:
         """Look for the master again if ``error`` says that this one is not it, or not any more."""
@@ -205,6 +244,7 @@ class Link:
         self._down_since = None
         self._told.clear()
         self._last_address = connection.address
+        self._stats.circuit_open = False
         for callback in self._opened:
             callback(connection)
         if connection.history != self._history:
@@ -212,7 +252,6 @@ class Link:
             for repeat in self._renewed:
                 repeat()
         self.connection = connection
-        self._stats.circuit_open = False
         self._ready.set()
 
     def _note_down(self, error: UnavailableError) -> None:

@@ -1,8 +1,9 @@
 """One RESP3 connection that nobody holds: the coalesced I/O of L2.
 
-Theory of operation. Callers put commands in; all commands of one event-loop tick leave in one write, and all keys read
-in that tick leave as one MGET, each distinct key once. Replies come back in order, so a queue of slots says whose turn
-it is: 64 callers cost one system call, not 64.
+Theory of operation. Callers put commands in; all commands of one event-loop tick leave in one write. Replies come back
+in order, so a queue of slots says whose turn it is: 64 callers cost one system call, not 64. A slot calls back, at the
+moment its reply is parsed, with the reply or with the error in its place: a future in between would cost a turn of the
+event loop. ``call`` puts a future behind it for those who want to wait.
 
 Time limits are kept per slot by one timer on the oldest. An overdue slot fails its callers and stays in the queue,
 because its reply may still come. While one is overdue, new commands fail at once: behind it they could only be later
@@ -27,7 +28,7 @@ from cacheclient.remote.address import Address, fresh
 from cacheclient.remote.replies import refused, timed_out
 
 Argument = bytes | str | int
-Waiters = list["asyncio.Future[Any]"]
+Answered = Callable[[Any], None]  # takes the reply, or the UnavailableError in its place
 _INCOMPLETE: Final = object()  # False is a RESP3 value, so it cannot mean "not yet"
 
 
@@ -52,30 +53,26 @@ class Login:
 
 
 class _Slot:
-    """Who waits for one reply: the waiters of a command, or one list of waiters for each key of an MGET."""
+    """Who is to be told of one reply."""
 
-    __slots__ = ("deadline", "many", "waiters")
+    __slots__ = ("answered", "deadline")
 
-    def __init__(self, waiters: list[Waiters], *, many: bool) -> None:
+    def __init__(self, answered: Answered) -> None:
         self.deadline = 0.0  # set when the command leaves
-        self.waiters = waiters
-        self.many = many
+        self.answered: Answered | None = answered  # None once told, be it that time is up
 
     def answer(self, reply: Any) -> None:
         if isinstance(reply, hiredis.ReplyError):
             self.fail(refused(str(reply)), in_doubt=False)
-            return
-        for futures, value in zip(self.waiters, reply if self.many else (reply,), strict=True):
-            for future in futures:
-                if not future.done():  # its caller may have been cancelled, or told that time is up
-                    future.set_result(value)
+        elif self.answered is not None:
+            self.answered(reply)
+            self.answered = None
 
     def fail(self, error: UnavailableError, *, in_doubt: bool = True) -> None:
-        for futures in self.waiters:
-            for future in futures:
-                if not future.done():
-                    # One exception a caller: raised in several places, one object would grow its traceback for ever.
-                    future.set_exception(UnavailableError(str(error), error.kind, in_doubt=in_doubt))
+        answered, self.answered = self.answered, None
+        if answered is not None:
+            # One exception a caller: raised in several places, one object would grow its traceback for ever.
+            answered(UnavailableError(str(error), error.kind, in_doubt=in_doubt))
 
 
 class Pipe(asyncio.Protocol):
@@ -95,7 +92,6 @@ class Pipe(asyncio.Protocol):
         self._slots: deque[_Slot] = deque()
         self._out: list[bytes] = []
         self._unsent: list[_Slot] = []  # of the commands in _out
-        self._reads: dict[str, Waiters] = {}
         self._flush_planned = False
         self._overdue = False
         self._timer: asyncio.TimerHandle | None = None
@@ -127,25 +123,42 @@ class Pipe(asyncio.Protocol):
     def call(self, *command: Argument) -> asyncio.Future[Any]:
         """Send a command; the future gives its reply, or raises UnavailableError. SUBSCRIBE takes one channel."""
         future: asyncio.Future[Any] = self._loop.create_future()
-        if self._refuse(future):
-            return future
-        self._out.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub wants a 1-tuple
-        self._unsent.append(_Slot([[future]], many=False))
-        self._plan_flush()
+
+        def answered(reply: Any) -> None:
+            if future.done():  # its caller was cancelled
+                return
+            if isinstance(reply, UnavailableError):
+                future.set_exception(reply)
+            else:
+                future.set_result(reply)
+
+        self.send(command, answered)
         return future
 
-    def read(self, key: str) -> asyncio.Future[bytes | None]:
-        """Send GET for ``key``, together with all other reads of this tick; the future gives the bytes or None."""
-        future: asyncio.Future[bytes | None] = self._loop.create_future()
-        if self._refuse(future):
-            return future
-        waiters = self._reads.get(key)
-        if waiters is None:
-            self._reads[key] = [future]
-            self._plan_flush()
+    def send(self, command: tuple[Argument, ...], answered: Answered) -> None:
+        """Send a command, and have ``answered`` called with its reply, or with the UnavailableError in its place.
+
+        It may be called at once. What it raises is taken for a reply that breaks the protocol.
+        """
+        if self.closed.done():
+            answered(UnavailableError("the connection is closed"))
+        elif self._overdue:
+            answered(timed_out(self._timeout))
         else:
-            waiters.append(future)
-        return future
+            self._out.append(hiredis.pack_command(command))  # type: ignore[arg-type]  # its stub wants a 1-tuple
+            self._unsent.append(_Slot(answered))
+            if not self._flush_planned:
+                self._flush_planned = True
+                self._loop.call_soon(self.flush)
+
+    def flush(self) -> None:
+        """Have what was sent leave now, not at the end of this event-loop tick."""
+        self._flush_planned = False
+        if not self._out or self.closed.done() or self._transport is None:
+            return
+        self._transport.write(b"".join(self._out))
+        self._out.clear()
+        self._expect()
 
     def close(self) -> None:
         """End the connection now; whoever waits gets UnavailableError."""
@@ -192,33 +205,6 @@ class Pipe(asyncio.Protocol):
             raise hiredis.ProtocolError(f"nobody asked for {reply}")
         self._slots[0].answer(reply)
         self._slots.popleft()  # last: should the answer not fit, its callers are failed with the others
-
-    def _refuse(self, future: asyncio.Future[Any]) -> bool:
-        if self.closed.done():
-            future.set_exception(UnavailableError("the connection is closed"))
-        elif self._overdue:
-            future.set_exception(timed_out(self._timeout))
-        return future.done()
-
-    def _plan_flush(self) -> None:
-        if not self._flush_planned:
-            self._flush_planned = True
-            self._loop.call_soon(self._flush)
-
-    def _flush(self) -> None:
-        self._flush_planned = False
-        if self.closed.done() or self._transport is None:
-            return
-        reads, self._reads = self._reads, {}
-        keys, waiters, size = list(reads), list(reads.values()), self._login.max_batch
-        for start in range(0, len(keys), size):
-            chunk = keys[start : start + size]
-            many = len(chunk) > 1
-            self._out.append(hiredis.pack_command(("MGET" if many else "GET", *chunk)))  # type: ignore[arg-type]
-            self._unsent.append(_Slot(waiters[start : start + size], many=many))
-        self._transport.write(b"".join(self._out))
-        self._out.clear()
-        self._expect()
 
     def _expect(self) -> None:
         """Start the time of the commands that have just left: what kept them here was not Redis."""
@@ -271,7 +257,7 @@ class Pipe(asyncio.Protocol):
         error = UnavailableError(reason)
         for slot in self._slots:
             slot.fail(error)
-        for slot in (*self._unsent, _Slot(list(self._reads.values()), many=True)):
+        for slot in self._unsent:
             slot.fail(error, in_doubt=False)
-        for queue in (self._slots, self._unsent, self._out, self._reads):
+        for queue in (self._slots, self._unsent, self._out):
             queue.clear()

@@ -6,14 +6,17 @@ import asyncio
 import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from time import perf_counter
 from typing import Any, Final, NamedTuple, Protocol
 
 from cacheclient import entry
 from cacheclient.contract import Tier
 from cacheclient.errors import UnavailableError
+from cacheclient.remote.cluster import Cluster
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.pipe import Argument
+from cacheclient.remote.scan import SCAN_COUNT, scan
 from cacheclient.scripts import script
 from cacheclient.stats import Stats
 
@@ -33,7 +36,8 @@ class Held(NamedTuple):
     left: float
 
 
-_SCAN_COUNT: Final = 500  # keys looked at in one step: well under a millisecond of Redis' time
+# Takes some of the keys that were asked for, and what is stored under each or why that is not known.
+Take = Callable[[Sequence[str], "Sequence[bytes | None] | UnavailableError"], None]
 _BURY_BATCH: Final = 100
 _NO_EXPIRY: Final = -1  # what PTTL answers for a key that stays
 
@@ -49,8 +53,12 @@ class Store(Protocol):
     def echoes(self) -> bool:
         """Whether writes come back as pushes."""
 
-    async def read(self, key: str) -> bytes | None:
-        """Return the stored bytes, or None."""
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """Read different ``keys``, and have ``take`` called for each part of them that is answered.
+
+        Parts, because large batches are cut, and keys may live on several servers: each key is in one. ``take`` may be
+        called at once, and must not raise. A callback, not a future: what a read costs is decided here.
+        """
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return for each key the write id of the value it holds; None if it holds none."""
@@ -103,27 +111,36 @@ class RedisStore:
 
     echoes = True
 
-    def __init__(self, link: Link, stats: Stats, timeout: float) -> None:
+    def __init__(self, link: Link | Cluster, stats: Stats, timeout: float) -> None:
         self._link = link
         self._stats = stats
         self._timeout = timeout
 
-    async def read(self, key: str) -> bytes | None:
-        """Return the stored bytes, or None: one MGET for all reads of this event-loop tick."""
-        began = perf_counter()
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """MGET, in parts of ``max_batch`` keys, which leave at once."""
         try:
-            raw = await self._link.current().reads.read(key)
+            pipe = self._link.current(keys[0]).reads
         except UnavailableError as error:
-            self._count(error)
-            raise
-        self._stats.l2.lookup.observe(perf_counter() - began)
-        return raw
+            self._fetched(keys, take, error)
+            return
+        size = self._link.login.max_batch
+        for start in range(0, len(keys), size):
+            part = keys[start : start + size]
+            pipe.send(("MGET", *part), partial(self._fetched, part, take))
+        pipe.flush()
+
+    def _fetched(self, part: Sequence[str], take: Take, reply: Any) -> None:
+        if isinstance(reply, UnavailableError):
+            self._count(reply, len(part))
+        elif not isinstance(reply, list) or len(reply) != len(part):
+            raise ValueError(f"MGET of {len(part)} keys was answered by {str(reply)[:40]}")
+        take(part, reply)
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """GETRANGE of the header, pipelined: a tenth of what Redis pays in a script, and none of the values' bytes."""
         try:
-            reads = self._link.current().reads
-            heads = await asyncio.gather(*(reads.call("GETRANGE", key, 0, entry.ID_BYTES) for key in keys))
+            current = self._link.current
+            heads = await asyncio.gather(*(current(k).reads.call("GETRANGE", k, 0, entry.ID_BYTES) for k in keys))
         except UnavailableError as error:
             self._count(error)
             raise
@@ -131,7 +148,7 @@ class RedisStore:
 
     async def inspect(self, keys: Sequence[str]) -> list[Held]:
         """GET and PTTL of each, pipelined."""
-        calls = (self._link.current().reads.call(name, key) for key in keys for name in ("GET", "PTTL"))
+        calls = (self._link.current(key).reads.call(name, key) for key in keys for name in ("GET", "PTTL"))
         try:
             replies = await asyncio.gather(*calls)
         except UnavailableError as error:
@@ -155,7 +172,9 @@ class RedisStore:
 
     async def claim(self, key: str, token: bytes, seconds: float) -> bool:
         """SET NX: one caller of the fleet gets it."""
-        reply = await self._write(lambda to: to.writes.call("SET", key, entry.lease(token), "NX", "PX", _ms(seconds)))
+        reply = await self._write(
+            key, lambda to: to.writes.call("SET", key, entry.lease(token), "NX", "PX", _ms(seconds))
+        )
         return reply is not None
 
     async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:
@@ -166,7 +185,7 @@ class RedisStore:
     async def remark(self, key: str, token: bytes, seconds: float | None) -> None:
         """Replace a marker's token."""
         life = () if seconds is None else ("PX", _ms(seconds))
-        await self._write(lambda to: to.writes.call("SET", key, token, *life))
+        await self._write(key, lambda to: to.writes.call("SET", key, token, *life))
 
     async def release(self, key: str, token: bytes) -> None:
         """Give the lease back (release.lua)."""
@@ -174,13 +193,13 @@ class RedisStore:
 
     async def put(self, key: str, data: bytes, seconds: float) -> None:
         """Store ``data``: its new write id voids every lease and refresh in flight."""
-        await self._write(lambda to: to.writes.call("SET", key, data, "PX", _ms(seconds)))
+        await self._write(key, lambda to: to.writes.call("SET", key, data, "PX", _ms(seconds)))
 
     async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:
         """Store a tombstone. A DEL would not do: deleting what is not there tells no other pod."""
         command = ("SET", key, entry.tombstone(write_id), "PX", _ms(seconds))
         if not durable:
-            await self._write(lambda to: to.writes.call(*command))
+            await self._write(key, lambda to: to.writes.call(*command))
             return False
 
         async def send(to: Connection) -> bool:
@@ -192,7 +211,7 @@ class RedisStore:
             replicas = max(1, len(role[2]))
             return bool(await to.writes.call("WAIT", replicas, _ms(self._timeout / 2)) >= replicas)
 
-        return bool(await self._write(send))
+        return bool(await self._write(key, send))
 
     async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:
         """Compare and bury (repair.lua)."""
@@ -200,22 +219,26 @@ class RedisStore:
 
     async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
         """SCAN in bounded steps, and bury what each finds (bury.lua): Redis is never held up."""
-        cursor = b"0"
-        while True:
-            step = ("SCAN", cursor, "MATCH", pattern, "COUNT", _SCAN_COUNT)
-            cursor, keys = await self._write(lambda to, step=step: to.writes.call(*step))  # type: ignore[misc]
+        async for keys in self.scan(pattern):
             buried = 0
             for start in range(0, len(keys), _BURY_BATCH):
-                batch = keys[start : start + _BURY_BATCH]
-                buried += await self.script("bury", batch, write_id, _ms(seconds))
+                parts = self._link.together(keys[start : start + _BURY_BATCH])
+                buried += sum(await asyncio.gather(*(self.script("bury", p, write_id, _ms(seconds)) for p in parts)))
             yield buried
-            if cursor == b"0":
-                return
+
+    async def scan(self, pattern: str, count: int = SCAN_COUNT) -> AsyncIterator[list[bytes]]:
+        """Yield the keys that match, in bounded steps, on every master: see ``scan``."""
+        try:
+            async for keys in scan(self._link, pattern, count):
+                yield keys
+        except UnavailableError as error:
+            self._count(error)
+            raise
 
     def publish(self, channel: str, message: bytes) -> None:
         """PUBLISH, together with the other commands of this event-loop tick."""
         try:
-            sent = self._link.current().writes.call("PUBLISH", channel, message)
+            sent = self._link.current(channel).writes.call("PUBLISH", channel, message)
         except UnavailableError:
             return
         sent.add_done_callback(lambda done: done.cancelled() or done.exception())
@@ -233,20 +256,27 @@ class RedisStore:
             # Scripts are not replicated: a promoted or restarted server has none yet.
             return await to.writes.call("EVAL", lua.text, len(keys), *keys, *arguments)
 
-        return await self._write(send)
+        return await self._write(keys[0], send)
 
-    async def _write(self, send: Callable[[Connection], Awaitable[Any]]) -> Any:
+    async def _write(self, key: str | bytes, send: Callable[[Connection], Awaitable[Any]]) -> Any:
+        """Send to the master of ``key``; where that says that another node has the key, once more to that one."""
         began = perf_counter()
         try:
-            reply = await send(self._link.current())
+            try:
+                reply = await send(self._link.current(key))
+            except UnavailableError as error:
+                elsewhere = self._link.elsewhere(error)
+                if elsewhere is None:
+                    raise
+                reply = await send(elsewhere)
         except UnavailableError as error:
             self._count(error)
             raise
         self._stats.l2.write.observe(perf_counter() - began)
         return reply
 
-    def _count(self, error: UnavailableError) -> None:
-        self._stats.errors[f"{Tier.L2}/{error.kind}"] += 1
+    def _count(self, error: UnavailableError, keys: int = 1) -> None:
+        self._stats.errors[f"{Tier.L2}/{error.kind}"] += keys
         self._link.suspect(error)
 
 
@@ -258,9 +288,9 @@ class NoStore:
     def __init__(self) -> None:
         self._markers: dict[str, bytes] = {}
 
-    async def read(self, key: str) -> bytes | None:
-        """Return None, or a marker's token."""
-        return self._markers.get(key)
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """Give nothing, or a marker's token, at once."""
+        take(keys, [self._markers.get(key) for key in keys])
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return None for each: nothing is stored here."""
@@ -310,6 +340,30 @@ class NoStore:
 
     def publish(self, channel: str, message: bytes) -> None:
         """Do nothing."""
+
+
+async def fetched(store: Store, keys: Sequence[str]) -> dict[str, bytes | None]:
+    """Return what ``store`` holds under different ``keys``: ``Store.fetch`` for those who would rather wait.
+
+    Raises:
+        UnavailableError: if any of them cannot be told.
+    """
+    found: dict[str, bytes | None] = {}
+    done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def take(part: Sequence[str], values: Sequence[bytes | None] | UnavailableError) -> None:
+        if done.done():  # another part has failed, or nobody waits any more
+            return
+        if isinstance(values, UnavailableError):
+            done.set_exception(values)
+            return
+        found.update(zip(part, values, strict=True))
+        if len(found) == len(keys):
+            done.set_result(None)
+
+    store.fetch(keys, take)
+    await done
+    return found
 
 
 def _ms(seconds: float) -> int:

@@ -37,6 +37,8 @@ _RESUBSCRIBE: Final = 1.0  # seconds between attempts to subscribe to a Sentinel
 class Topology(Protocol):
     """Finds the master and tells when it may have changed."""
 
+    electors: str  # who confirms a master, as people call them
+
     @property
     def term(self) -> float:
         """Seconds, counted from the question, for which an answer of ``find_master`` holds."""
@@ -54,6 +56,7 @@ class Topology(Protocol):
 class FixedTopology:
     """One server at a known address."""
 
+    electors = "nobody"
     term = math.inf
 
     def __init__(self, address: Address) -> None:
@@ -79,6 +82,8 @@ def majority(votes: list[Address], sentinels: int) -> Address | None:
 
 class SentinelTopology:
     """The set ``target.set_name`` of the Sentinels ``target.nodes``."""
+
+    electors = "Sentinels"
 
     def __init__(self, target: Target, timeout: float, term: float) -> None:
         """Take the seconds that a question to one Sentinel may take, and those for which a majority's answer holds."""

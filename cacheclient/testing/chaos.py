@@ -35,7 +35,7 @@ class Chaos:
         refused: share of the calls, 0 to 1, that fail before Redis sees them.
         lost: share of the calls that Redis executes and whose answer never comes.
         most: failures in all, then everything works: a test that waits for recovery ends.
-        calls: names of the store's methods that are hit (``read``, ``lease``, ``fill``, ``put``, ``bury``, ...); none
+        calls: names of the store's methods that are hit (``fetch``, ``lease``, ``fill``, ``put``, ``bury``, ...); none
             means all.
     """
 

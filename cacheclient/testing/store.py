@@ -13,7 +13,8 @@ from cacheclient import entry
 from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
 from cacheclient.keys import Glob
-from cacheclient.remote import Held, Leased
+from cacheclient.remote import Held, Leased, Take
+from cacheclient.testing.answers import Answers
 
 T = TypeVar("T")
 
@@ -74,6 +75,7 @@ class FakeStore:
         self._ends: dict[str, float] = {}
         self._holds: defaultdict[str, deque[Hold]] = defaultdict(deque)
         self._atomic = threading.RLock()
+        self._answers = Answers()
 
     # -- for tests ----------------------------------------------------------------------------------------------------
 
@@ -108,9 +110,9 @@ class FakeStore:
 
     # -- the second tier ----------------------------------------------------------------------------------------------
 
-    async def read(self, key: str) -> bytes | None:
-        """Return the stored bytes, or None."""
-        return await self._call("read", key, lambda: self._get(key))
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """Give the stored bytes, or None, for each key. It is logged, held and failed as one call."""
+        self._answers.give(keys, take, self._call("fetch", " ".join(keys), lambda: [self._get(key) for key in keys]))
 
     async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
         """Return the write ids of the values."""

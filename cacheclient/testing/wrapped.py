@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
+
+from cacheclient.remote import Take, fetched
+from cacheclient.testing.answers import Answers
 
 _AT_ONCE: Final = frozenset({"publish"})  # nobody waits for these
 
@@ -14,10 +17,19 @@ class Wrapped:
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
+        self._answers = Answers()
 
     async def _through(self, name: str, execute: Callable[[], Awaitable[Any]]) -> Any:
         """Carry out one call."""
         raise NotImplementedError
+
+    def fetch(self, keys: Sequence[str], take: Take) -> None:
+        """Read: one call, whatever the number of keys."""
+        self._answers.give(keys, take, self._through("fetch", lambda: self._fetched(keys)))
+
+    async def _fetched(self, keys: Sequence[str]) -> list[bytes | None]:
+        found = await fetched(self._inner, keys)
+        return [found[key] for key in keys]
 
     def __getattr__(self, name: str) -> Any:
         method = getattr(self._inner, name)

@@ -82,6 +82,7 @@ class Source:
 class Named:
     """A topology that names what a test says, for a second each time; None: there is no majority."""
 
+    electors = "voices"
     term = 1.0
     master: Address | None = None
 

@@ -28,6 +28,8 @@ SECRET = "hunter2swordfish"  # noqa: S105
         ("redis+sentinel://a,b:7,c/set-1",
          Target(scheme="redis+sentinel", nodes=(Address("a", 26379), Address("b", 7), Address("c", 26379)),
                 set_name="set-1")),
+        ("rediss+cluster://u:p@a,b:7",
+         Target(scheme="rediss+cluster", nodes=(Address("a", 6379), Address("b", 7)), username="u", password="p")),
         ("memory://", Target(scheme="memory")),
     ],
 )  # fmt: skip
@@ -68,6 +70,7 @@ def test_arguments_win_over_the_url() -> None:
         ("redis://h?db=3", "CacheOptions"),
         ("redis://h?db", "CacheOptions"),
         ("redis://h#x", "CacheOptions"),
+        ("redis+cluster://a,b/0", "one database"),
         ("redis+sentinel://a,b", "name of the Sentinel set"),
         ("redis+sentinel://a/b/c", "name of the Sentinel set"),
         ("memory://h", "no host"),

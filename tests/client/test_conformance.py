@@ -1,11 +1,11 @@
-"""What AsyncCache and Cache both promise, over no Redis, the fake one, the oldest, Debian's and the newest Valkey."""
+"""What AsyncCache and Cache both promise, over no Redis, the fake one, real servers and a Redis Cluster."""
 
 from __future__ import annotations
 
 import asyncio
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack
 from functools import partial
@@ -24,19 +24,23 @@ from cacheclient import (
     ConfigurationError,
     Entry,
     L1Options,
+    L2Options,
     LoadTimeoutError,
     LockOptions,
     Stats,
     SyncOptions,
 )
 from cacheclient.testing import FakeClock, Fleet
+from tests.client.redis_cluster import RedisCluster
 from tests.conftest import BINARIES, Server, until
 
 OPTIONS: Final = CacheOptions(
     l1=L1Options(jitter=0),
+    l2=L2Options(timeout=0.5),
     lock=LockOptions(load_timeout=3, lease=4, wait=4),
     sync=SyncOptions(max_staleness=0.5),
 )
+SERVERS: Final = [*BINARIES, "cluster"]
 Load = Callable[[str], Any]
 
 
@@ -95,27 +99,33 @@ class Subject:
 
 
 Make = Callable[..., Awaitable[Subject]]
+Backend = Server | RedisCluster | Fleet | None
 
 
-@pytest.fixture(scope="session", params=["memory", "fake", *BINARIES])
-def backend(request: pytest.FixtureRequest, launch: Callable[..., Server]) -> Server | Fleet | None:
+@pytest.fixture(scope="session", params=["memory", "fake", *SERVERS])
+def backend(request: pytest.FixtureRequest, launch: Callable[..., Server]) -> Iterator[Backend]:
     """Each server in turn, and the fake one; None is ``memory://``."""
-    if request.param == "fake":
+    if request.param == "cluster":
+        cluster = RedisCluster(launch, replicas=False)
+        yield cluster
+        cluster.kill()
+    elif request.param == "fake":
         fleet = Fleet(FakeClock(running=True))
         fleet.store.replicas = False
-        return fleet
-    return None if request.param == "memory" else launch(request.param)
+        yield fleet
+    else:
+        yield None if request.param == "memory" else launch(request.param)
 
 
 @pytest.fixture
-def server(backend: Server | Fleet | None) -> Server:
+def server(backend: Backend) -> Server | RedisCluster:
     """Return the backend of a test that looks into a real server."""
-    assert isinstance(backend, Server)
+    assert isinstance(backend, (Server, RedisCluster))
     return backend
 
 
 @pytest.fixture
-async def make(request: pytest.FixtureRequest, backend: Server | Fleet | None, namespace: str) -> AsyncIterator[Make]:
+async def make(request: pytest.FixtureRequest, backend: Backend, namespace: str) -> AsyncIterator[Make]:
     """Return a function that opens a cache of the test's namespace; all are closed afterwards."""
     surface: type[AsyncCache | Cache] = request.param
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(40))  # a thread for each caller of a Cache
@@ -123,7 +133,7 @@ async def make(request: pytest.FixtureRequest, backend: Server | Fleet | None, n
     async with AsyncExitStack() as stack:
 
         async def open_cache(**kwargs: Any) -> Subject:
-            url = backend.url if isinstance(backend, Server) else "memory://"
+            url = backend.url if isinstance(backend, (Server, RedisCluster)) else "memory://"
             settings: dict[str, Any] = {"namespace": namespace, "options": OPTIONS, **kwargs}
             if isinstance(backend, Fleet):
                 subject = Subject((backend.cache if surface is AsyncCache else backend.threads)(**settings))
@@ -137,8 +147,8 @@ async def make(request: pytest.FixtureRequest, backend: Server | Fleet | None, n
 
 
 both = pytest.mark.parametrize("make", [AsyncCache, Cache], indirect=True)
-two_tiers = pytest.mark.parametrize("backend", ["fake", *BINARIES], indirect=True, scope="session")
-servers = pytest.mark.parametrize("backend", [*BINARIES], indirect=True, scope="session")
+two_tiers = pytest.mark.parametrize("backend", ["fake", *SERVERS], indirect=True, scope="session")
+servers = pytest.mark.parametrize("backend", SERVERS, indirect=True, scope="session")
 no_tier = pytest.mark.parametrize("backend", ["memory"], indirect=True, scope="session")  # refused before any is asked
 newest = pytest.mark.parametrize("backend", ["valkey-9.1"], indirect=True, scope="session")
 pytestmark = both
@@ -220,7 +230,7 @@ async def test_an_invalidated_value_is_gone(make: Make) -> None:
     assert await cache.get("a") == "v2"
 
 
-async def test_the_entry_tells_its_tier_age_and_write(make: Make, backend: Server | Fleet | None) -> None:
+async def test_the_entry_tells_its_tier_age_and_write(make: Make, backend: Backend) -> None:
     cache = await make()
     assert await cache.get_entry("a") is None
     await cache.set("a", 1)
@@ -394,7 +404,7 @@ async def test_another_caches_write_is_seen_within_the_staleness_bound(make: Mak
     "junk", [b"", b"junk", b"Lorem ipsum dolor", b"Topaz", b"V", b"V" + b"x" * 40, bytes(64), b"L" + bytes(8) + b"x"]
 )
 async def test_bytes_that_do_not_decode_are_a_counted_miss(
-    make: Make, server: Server, namespace: str, junk: bytes
+    make: Make, server: Server | RedisCluster, namespace: str, junk: bytes
 ) -> None:
     cache = await make()
     server.client.set(f"{namespace}:v1:a", junk)
@@ -422,7 +432,7 @@ async def test_another_codecs_entry_is_a_miss_even_if_its_bytes_would_decode(mak
 
 
 @servers
-async def test_a_key_of_another_redis_type_is_a_miss(make: Make, server: Server, namespace: str) -> None:
+async def test_a_key_of_another_redis_type_is_a_miss(make: Make, server: Server | RedisCluster, namespace: str) -> None:
     cache = await make()
     server.client.rpush(f"{namespace}:v1:a", "x")
     assert await cache.get("a", MISSING) is MISSING

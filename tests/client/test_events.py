@@ -190,7 +190,7 @@ async def test_without_the_right_to_subscribe_l1_still_works(
 async def test_an_event_voids_a_fill_in_flight(hand: Hand) -> None:
     reader, writer = await hand.cache(), await hand.cache()
     await writer.set("a", "old")
-    reply = hand.store.hold("read", executed=True)
+    reply = hand.store.hold("fetch", executed=True)
     read = asyncio.create_task(reader.get("a"))
     await reply.reached.wait()
     await writer.invalidate("a")

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec import structs
 
 from cacheclient import entry
 from cacheclient.entry import Envelope
@@ -69,7 +69,7 @@ def test_keys_that_do_not_print_are_refused(key: str) -> None:
 def test_unpack_undoes_pack(envelope: Envelope) -> None:
     again = entry.unpack(entry.pack(envelope))
     assert again is not None
-    assert dataclasses.replace(again, load_time=0) == dataclasses.replace(envelope, load_time=0)
+    assert structs.replace(again, load_time=0) == structs.replace(envelope, load_time=0)
     assert again.load_time == pytest.approx(envelope.load_time, abs=2e-6)
 
 
@@ -77,7 +77,7 @@ def test_unpack_undoes_pack(envelope: Envelope) -> None:
 def test_cut_bytes_are_no_entry_and_no_error(envelope: Envelope, length: int) -> None:
     raw = entry.pack(envelope)[:length]
     again = entry.unpack(raw)
-    whole = entry.pack(dataclasses.replace(envelope, payload=b""))
+    whole = entry.pack(structs.replace(envelope, payload=b""))
     assert (again is None) == (length < len(whole))
 
 

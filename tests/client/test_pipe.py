@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+import math
+from collections.abc import AsyncIterator, Sequence
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cacheclient.contract import ErrorType
 from cacheclient.errors import UnavailableError
-from cacheclient.remote import Address, Login, Pipe
+from cacheclient.remote import Address, Login, Pipe, RedisStore
+from cacheclient.stats import Stats
 from tests.conftest import PATIENCE, Server, free_port, until
 
 HELLO = b"%1\r\n$6\r\nserver\r\n$5\r\nredis\r\n"
@@ -81,26 +84,40 @@ async def outcome(future: asyncio.Future[Any]) -> tuple[ErrorType, bool]:
     return caught.value.kind, caught.value.in_doubt
 
 
-async def test_reads_of_one_tick_leave_as_one_mget_with_each_key_once(puppet: tuple[Puppet, Address]) -> None:
+def fetch(pipe: Pipe, keys: Sequence[str], login: Login = QUICK) -> list[tuple[Sequence[str], Any]]:
+    """Have a store read ``keys`` over ``pipe``; return the list that its answers will be put into."""
+    link = SimpleNamespace(current=lambda: SimpleNamespace(reads=pipe), login=login, suspect=lambda _: None)
+    taken: list[tuple[Sequence[str], Any]] = []
+    RedisStore(link, Stats(), 1.0).fetch(keys, lambda part, values: taken.append((part, values)))  # type: ignore[arg-type]
+    return taken
+
+
+async def test_keys_leave_as_one_mget_at_once(puppet: tuple[Puppet, Address]) -> None:
     far, address = puppet
     pipe = await Pipe.open(address, QUICK)
-    reads = [pipe.read(key) for key in "abca"]
+    taken = fetch(pipe, "abc")
+    assert not pipe._out, "they wait for the end of the tick"
     await far.received(b"c\r\n")
     assert far.got == b"*4\r\n$4\r\nMGET\r\n$1\r\na\r\n$1\r\nb\r\n$1\r\nc\r\n"
     far.send(b"*3\r\n$1\r\n1\r\n_\r\n$1\r\n3\r\n")
-    assert await asyncio.gather(*reads) == [b"1", None, b"3", b"1"]
+    await until(lambda: taken)
+    assert taken == [("abc", [b"1", None, b"3"])]
     pipe.close()
 
 
-async def test_a_batch_is_cut_at_its_limit(puppet: tuple[Puppet, Address]) -> None:
+async def test_a_batch_is_cut_at_its_limit_and_answered_in_parts(puppet: tuple[Puppet, Address]) -> None:
     far, address = puppet
-    pipe = await Pipe.open(address, Login(max_batch=2, timeout=PATIENCE))
-    reads = [pipe.read(key) for key in "abcde"]
+    login = Login(max_batch=2, timeout=PATIENCE)
+    pipe = await Pipe.open(address, login)
+    taken = fetch(pipe, "abcde", login)
     await far.received(b"e\r\n")
-    assert far.got.count(b"MGET") == 2
-    assert far.got.endswith(b"*2\r\n$3\r\nGET\r\n$1\r\ne\r\n")
-    far.send(b"*2\r\n+1\r\n+2\r\n*2\r\n+3\r\n+4\r\n+5\r\n")
-    assert await asyncio.gather(*reads) == [b"1", b"2", b"3", b"4", b"5"]
+    assert far.got.count(b"MGET") == 3
+    far.send(b"*2\r\n+1\r\n+2\r\n-ERR no\r\n*1\r\n+5\r\n")
+    await until(lambda: len(taken) == 3)
+    assert [part for part, _ in taken] == ["ab", "cd", "e"]
+    assert taken[0][1] == [b"1", b"2"]
+    assert isinstance(taken[1][1], UnavailableError), "one part that is refused fails no other"
+    assert taken[2][1] == [b"5"]
     pipe.close()
 
 
@@ -177,7 +194,7 @@ async def test_a_connection_that_stays_silent_is_given_up(puppet: tuple[Puppet, 
     assert await outcome(pipe.call("SLOW")) == (ErrorType.TIMEOUT, True)
     await asyncio.wait_for(pipe.closed, PATIENCE)
     assert asyncio.get_running_loop().time() - began >= QUICK.connect_timeout - 0.01
-    assert await outcome(pipe.read("a")) == (ErrorType.CONNECTION, False)
+    assert await outcome(pipe.call("GET", "a")) == (ErrorType.CONNECTION, False)
 
 
 async def test_a_time_limit_longer_than_the_connection_s_is_kept(puppet: tuple[Puppet, Address]) -> None:
@@ -196,15 +213,15 @@ async def test_a_reply_out_of_step_ends_the_connection_and_leaves_nobody_waiting
 ) -> None:
     far, address = puppet
     pipe = await Pipe.open(address, Login(timeout=PATIENCE, connect_timeout=PATIENCE))
-    reads = [pipe.read("a"), pipe.read("b")]
+    taken = fetch(pipe, "ab")
     await far.received(b"MGET")
     behind = pipe.call("PING")
     far.send(reply + b"\r\n")
     await asyncio.wait_for(pipe.closed, PATIENCE)
-    for future in (*reads, behind):
-        assert future.done(), "a caller was forgotten"
-        if future.exception() is not None:
-            assert isinstance(future.exception(), UnavailableError)
+    assert len(taken) == 1, "the readers were forgotten, or told twice"
+    assert isinstance(taken[0][1], UnavailableError)
+    assert behind.done(), "a caller was forgotten"
+    assert isinstance(behind.exception(), UnavailableError)
 
 
 async def test_an_answer_that_nobody_asked_for_ends_the_connection(puppet: tuple[Puppet, Address]) -> None:
@@ -226,27 +243,28 @@ async def test_refusals_have_their_kind_and_are_not_in_doubt(
 ) -> None:
     far, address = puppet
     pipe = await Pipe.open(address, QUICK)
-    reads = [pipe.read("a"), pipe.read("b")]
-    await far.received(b"MGET")
+    call = pipe.call("GET", "a")
+    await far.received(b"GET")
     far.send(f"-{text}\r\n".encode())
-    assert [await outcome(read) for read in reads] == [(kind, False)] * 2
+    assert await outcome(call) == (kind, False)
     pipe.close()
 
 
 async def test_losing_the_connection_fails_all_who_wait(puppet: tuple[Puppet, Address]) -> None:
     far, address = puppet
     pipe = await Pipe.open(address, QUICK)
-    waiting = [pipe.call("A"), pipe.read("b"), pipe.read("c")]
+    waiting, taken = [pipe.call("A"), pipe.call("B")], fetch(pipe, "cd")
     await far.received(b"MGET")
     far.hang_up()
-    assert [await outcome(future) for future in waiting] == [(ErrorType.CONNECTION, True)] * 3
+    assert [await outcome(future) for future in waiting] == [(ErrorType.CONNECTION, True)] * 2
+    assert [type(values) for _, values in taken] == [UnavailableError]
     assert await outcome(pipe.call("B")) == (ErrorType.CONNECTION, False)
 
 
 async def test_closing_fails_those_whose_commands_have_not_left(puppet: tuple[Puppet, Address]) -> None:
     far, address = puppet
     pipe = await Pipe.open(address, QUICK)
-    waiting = [pipe.call("A"), pipe.read("b")]
+    waiting = [pipe.call("A"), pipe.call("B")]
     pipe.close()
     pipe.close()
     for future in waiting:
@@ -257,24 +275,22 @@ async def test_closing_fails_those_whose_commands_have_not_left(puppet: tuple[Pu
 async def test_a_cancelled_caller_shifts_nobody_s_answer(puppet: tuple[Puppet, Address]) -> None:
     far, address = puppet
     pipe = await Pipe.open(address, QUICK)
-    first, second, shared = pipe.call("A"), pipe.read("k"), pipe.read("k")
-    await far.received(b"GET")
+    first, second = pipe.call("A"), pipe.call("B")
+    await far.received(b"B\r\n")
     first.cancel()
-    shared.cancel()
-    far.send(b"+a\r\n+k\r\n")
-    assert await second == b"k"
+    far.send(b"+a\r\n+b\r\n")
+    assert await second == b"b"
     pipe.close()
 
 
 async def test_each_caller_gets_an_exception_of_its_own(puppet: tuple[Puppet, Address]) -> None:
     far, address = puppet
     pipe = await Pipe.open(address, QUICK)
-    reads = [pipe.read("a") for _ in range(3)]
-    await far.received(b"GET")
-    far.send(b"-ERR no\r\n")
-    errors = await asyncio.gather(*reads, return_exceptions=True)
+    calls = [pipe.call("A") for _ in range(3)]
+    await far.received(b"A\r\n")
+    far.hang_up()
+    errors = await asyncio.gather(*calls, return_exceptions=True)
     assert len({id(error) for error in errors}) == 3
-    pipe.close()
 
 
 @pytest.mark.parametrize(
@@ -334,11 +350,12 @@ async def test_a_burst_of_thousands_is_answered(shared_server: Server, namespace
     pipe = await Pipe.open(Address("127.0.0.1", shared_server.port), Login(timeout=PATIENCE))
     writes = [pipe.call("SET", f"{namespace}:{n}", n, "PX", 60_000) for n in range(5000)]
     await asyncio.gather(*writes)
-    reads = [pipe.read(f"{namespace}:{n}") for n in range(5000)]
-    assert await asyncio.gather(*reads) == [str(n).encode() for n in range(5000)]
+    taken = fetch(pipe, [f"{namespace}:{n}" for n in range(5000)])
+    await until(lambda: len(taken) == math.ceil(5000 / QUICK.max_batch))
+    assert [value for _, values in taken for value in values] == [str(n).encode() for n in range(5000)]
     large = b"x" * 5_000_000
     await pipe.call("SET", f"{namespace}:large", large, "PX", 60_000)
-    assert await pipe.read(f"{namespace}:large") == large
+    assert await pipe.call("GET", f"{namespace}:large") == large
     pipe.close()
 
 
@@ -351,11 +368,11 @@ async def test_time_goes_by_the_wire_not_by_a_busy_loop(shared_server: Server, n
         while loop.time() < end:
             pass
 
-    write, read = pipe.call("SET", f"{namespace}:a", 1, "PX", 60_000), pipe.read(f"{namespace}:a")
+    write, read = pipe.call("SET", f"{namespace}:a", 1, "PX", 60_000), pipe.call("GET", f"{namespace}:a")
     busy(0.2)  # before anything has left
     assert await write == b"OK"
     assert await read == b"1"
-    again = pipe.read(f"{namespace}:a")
+    again = pipe.call("GET", f"{namespace}:a")
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     busy(0.2)  # after it has left: the answer lies there
@@ -369,7 +386,7 @@ async def test_nothing_is_left_of_a_closed_pipe(
     gc.collect()
     recwarn.clear()  # what other tests left is not this one's
     pipe = await Pipe.open(puppet[1], QUICK)
-    read = pipe.read("a")
+    read = pipe.call("GET", "a")
     pipe.close()
     await outcome(read)
     assert pipe._timer is None

@@ -95,7 +95,7 @@ async def a_key_that_redis_does_not_hold_is_invalidated(scene: Scene) -> None:
 async def a_read_answers_after_the_push_of_an_invalidation(scene: Scene) -> None:
     reader, writer = await scene.hand.cache(), await scene.hand.cache()
     await writer.set("a", "old")
-    reply = scene.hand.store.hold("read", executed=True)
+    reply = scene.hand.store.hold("fetch", executed=True)
     read = asyncio.create_task(reader.get("a"))
     await reply.reached.wait()
     await writer.invalidate("a")
@@ -108,7 +108,7 @@ async def a_read_answers_after_the_push_of_an_invalidation(scene: Scene) -> None
 async def a_read_answers_after_a_flush(scene: Scene) -> None:
     reader, writer = await scene.hand.cache(), await scene.hand.cache()
     await writer.set("a", "old")
-    reply = scene.hand.store.hold("read", executed=True)
+    reply = scene.hand.store.hold("fetch", executed=True)
     read = asyncio.create_task(reader.get("a"))
     await reply.reached.wait()
     await writer.invalidate("a")
@@ -121,7 +121,7 @@ async def a_read_answers_after_a_flush(scene: Scene) -> None:
 async def a_read_answers_after_an_own_invalidation(scene: Scene) -> None:
     cache = await scene.hand.cache()
     await cache.set("a", "old")
-    reply = scene.hand.store.hold("read", executed=True)
+    reply = scene.hand.store.hold("fetch", executed=True)
     read = asyncio.create_task(cache.get("a"))
     await reply.reached.wait()
     await cache.invalidate("a")
@@ -289,8 +289,10 @@ async def an_own_read_follows_an_invalidation_that_did_not_get_through(scene: Sc
     lost.go.set()
     source.value = "new"
     assert not await cache.invalidate("a")
+    again = scene.hand.store.hold("bury", executed=False)  # it is owed all the time
     assert await cache.get("a", MISSING) is MISSING
     assert await cache.get_or_load("a", source.load) == "new"
+    again.go.set()
 
 
 async def the_caller_of_an_invalidation_is_cancelled(scene: Scene) -> None:

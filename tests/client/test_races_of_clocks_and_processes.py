@@ -170,11 +170,11 @@ async def a_pod_stays_with_a_deposed_master(scene: Scene) -> None:
 
 FORKING: Final = """
     import os, signal, sys
-    import cacheclient.sync
+    import cacheclient.runtime
     from cacheclient import Cache, CacheOptions, L2Options
     url, namespace, patience = sys.argv[1:]
     if "FORKS_ARE_NOT_SEEN" in os.environ:
-        cacheclient.sync._forked = lambda _: None
+        cacheclient.runtime._forked = lambda _: None
     cache = Cache.from_url(url, namespace=namespace, options=CacheOptions(l2=L2Options(timeout=5)))
     cache.start()
     assert cache.set("a", "parent")

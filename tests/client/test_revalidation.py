@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 import pytest
@@ -11,6 +11,7 @@ import pytest
 from cacheclient import MISSING, AsyncCache, entry
 from cacheclient.local import Item, Local
 from cacheclient.missing import ABSENT
+from cacheclient.remote import Take
 from cacheclient.tags import Tags
 from tests.client.conftest import Hand
 from tests.client.racing import Patch, Race, Scene, heard, in_l1, proofs, settled
@@ -25,17 +26,17 @@ class Asked:
     def __init__(self, hand: Hand, patch: pytest.MonkeyPatch) -> None:
         self.batches: list[list[str]] = []
         self.values: list[str] = []
-        read, write_ids = hand.store.read, hand.store.write_ids
+        fetch, write_ids = hand.store.fetch, hand.store.write_ids
 
-        async def read_value(key: str) -> bytes | None:
-            self.values.append(key)
-            return await read(key)
+        def fetch_values(keys: Sequence[str], take: Take) -> None:
+            self.values.extend(keys)
+            fetch(keys, take)
 
         async def read_ids(keys: list[str]) -> list[bytes | None]:
             self.batches.append([key.removeprefix("hand:v1:") for key in keys])
             return await write_ids(keys)
 
-        patch.setattr(hand.store, "read", read_value)
+        patch.setattr(hand.store, "fetch", fetch_values)
         patch.setattr(hand.store, "write_ids", read_ids)
 
 
@@ -240,7 +241,7 @@ async def a_tag_changes_while_an_entry_is_compared(scene: Scene) -> None:
     reader, writer = await scene.hand.cache(), await scene.hand.cache()
     await writer.set("a", "old", tags=["t"])
     await in_l1(reader)
-    asked = scene.hand.store.hold("read", executed=True)
+    asked = scene.hand.store.hold("fetch", executed=True)
     scene.hand.push(reader)
     await asked.reached.wait()
     await writer.invalidate_tag("t")
@@ -264,10 +265,10 @@ def suspects_are_trusted_past_their_fence(patch: pytest.MonkeyPatch) -> None:
 
 
 def tags_always_stand(patch: pytest.MonkeyPatch) -> None:
-    async def stand(*_: object) -> bool:
-        return True
+    async def stand_all(_: Tags, sets: Sequence[object]) -> list[bool]:
+        return [True] * len(sets)
 
-    patch.setattr(Tags, "stand", stand)
+    patch.setattr(Tags, "stand_all", stand_all)
     tags_are_not_watched(patch)
 
 

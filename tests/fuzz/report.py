@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -26,6 +27,7 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
         "checked": verdict.checked.total(),
         "violations": verdict.violations,
         "consistency": verdict.consistency,
+        "lapses": [[_since(outcome.began, moment) for moment in lapse] for lapse in outcome.lapses],
         "stale_at_end": len(outcome.final.stale),
         "values_at_end": outcome.final.values,
         "incidents": dict(Counter(done.incident.name for done in outcome.done)),
@@ -61,6 +63,10 @@ def as_text(outcome: Outcome) -> str:
     return "\n".join(_lines(as_json(outcome)))
 
 
+def _since(began: float, moment: float) -> float | None:
+    return None if math.isinf(moment) else round(moment - began, 2)
+
+
 def _lines(found: dict[str, Any]) -> Iterator[str]:
     verdict = "FAILED" if found["failed"] else "passed"
     yield f"{verdict}: seed {found['seed']!r}, {found['seconds']:g} s, {found['server']}"
@@ -86,7 +92,11 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
         )
     yield f"at the end  {found['values_at_end']} values in Redis, {found['stale_at_end']} of them stale"
     share = found["consistency"]
-    yield f"consistent  {'nothing could be checked' if share is None else f'{share:.6%} of the reads checked'}"
+    if share is None:
+        yield "consistent  nothing could be checked"
+    else:
+        kept = 1 - found["violations"] / found["checked"]
+        yield f"consistent  {share:.6%} of the reads checked; {kept:.6%} without what crashes undid"
     yield from _faults(found)
 
 

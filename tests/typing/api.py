@@ -106,6 +106,54 @@ def threads() -> None:
         cache.get_or_load("k", len)  # type: ignore[arg-type]  # pyright: ignore[reportCallIssue, reportArgumentType]
 
 
+def decorated(cache: AsyncCache[Any], threads_cache: Cache[Any]) -> None:
+    @cache.cached("profile:{browser}:{major}", ttl=60, tags=["browser:{browser}"])
+    async def profile(browser: str, major: int = 1) -> Profile:
+        return Profile(f"{browser}{major}")
+
+    @threads_cache.cached("{size}", ignore=["size"])
+    def row(size: int) -> Row:
+        return Row(size)
+
+    class Service:
+        @cache.cached("{number}")
+        async def twice(self, number: int) -> float:
+            return 2.0 * number
+
+        @threads_cache.cached("{number}")
+        def thrice(self, number: int) -> float:
+            return 3.0 * number
+
+    async def calls() -> None:
+        assert_type(await profile("firefox", major=2), Profile)
+        assert_type(profile.key("firefox"), str)
+        assert_type(await profile.invalidate("firefox", 2), bool)
+        assert_type(await profile.refresh("firefox"), Profile)
+        assert_type(row(5), Row)
+        assert_type(row.refresh(size=5), Row)
+        assert_type(row.invalidate(5), bool)
+        assert_type(await Service().twice(2), float)
+        assert_type(Service().twice.key(2), str)
+        assert_type(await Service().twice.refresh(number=2), float)
+        assert_type(Service().thrice(2), float)
+        assert_type(Service().thrice.invalidate(2), bool)
+        await profile(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await profile.invalidate()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+        row("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        await Service().twice("x")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+        Service().thrice.key()  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+
+    @cache.cached("{key}")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]  # not async
+    def plain(key: str) -> str:
+        return key
+
+    @cache.cached("{key}", fresh=True)  # type: ignore[call-arg]  # pyright: ignore[reportCallIssue]
+    async def forced(key: str) -> str:
+        return key
+
+    del calls, plain, forced
+
+
 def other_types() -> None:
     assert_type(AsyncCache.from_url("memory://", namespace="a"), AsyncCache[Any])
     assert_type(AsyncCache.from_url("memory://", namespace="a", type=dict[str, int]), AsyncCache[dict[str, int]])

@@ -1,0 +1,116 @@
+"""A real Redis Cluster on loopback, formed by hand: no redis-cli is needed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from typing import Any, Final
+
+import redis
+
+from tests.conftest import PATIENCE, Server
+
+SLOTS: Final = 16384
+NODE_TIMEOUT: Final = 1000  # milliseconds
+_SETTINGS: Final = (
+    "--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT), "--appendonly", "no",
+    "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0",
+)  # fmt: skip
+
+
+def now(condition: Callable[[], Any], within: float = 3 * PATIENCE) -> Any:
+    """Wait, in a thread, until ``condition()`` is true, and return what it gave."""
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still not so after {within:g} s"
+        time.sleep(0.02)
+    return result
+
+
+class RedisCluster:
+    """Masters with one replica each. ``masters`` and ``replicas`` are what they were at first."""
+
+    def __init__(
+        self, launch: Callable[..., Server], binary: str = "", shards: int = 3, *, replicas: bool = True
+    ) -> None:
+        self._launch, self._binary = launch, binary
+        self._client: redis.RedisCluster | None = None
+        self.masters = [self.node() for _ in range(shards)]
+        self.replicas = [self.node() for _ in range(shards if replicas else 0)]
+        for epoch, master in enumerate(self.masters):
+            first, last = epoch * SLOTS // shards, (epoch + 1) * SLOTS // shards
+            master.ask("CLUSTER", "ADDSLOTS", *map(str, range(first, last)))
+            master.ask("CLUSTER", "SET-CONFIG-EPOCH", str(epoch + 1))
+        for other in self.servers[1:]:
+            self.meet(other)
+        now(lambda: all(self.knows(server, len(self.servers)) for server in self.servers))
+        for master, replica in zip(self.masters, self.replicas, strict=False):
+            replica.ask("CLUSTER", "REPLICATE", self.id(master))
+        now(lambda: all(self.info(server)["cluster_state"] == "ok" for server in self.servers))
+        now(lambda: all(replica.client.info("replication")["master_link_status"] == "up" for replica in self.replicas))
+
+    def node(self) -> Server:
+        """Start a server that belongs to no cluster yet."""
+        return self._launch(self._binary, *_SETTINGS)
+
+    @property
+    def client(self) -> redis.RedisCluster:
+        """Return the tests' own view of what is stored."""
+        if self._client is None:
+            self._client = redis.RedisCluster(host="127.0.0.1", port=self.masters[0].port, protocol=2)
+        return self._client
+
+    @property
+    def servers(self) -> list[Server]:
+        return [*self.masters, *self.replicas]
+
+    @property
+    def url(self) -> str:
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{master.port}" for master in self.masters)
+
+    def meet(self, other: Server) -> None:
+        self.masters[0].ask("CLUSTER", "MEET", "127.0.0.1", str(other.port))
+
+    def knows(self, server: Server, nodes: int) -> bool:
+        return int(self.info(server)["cluster_known_nodes"]) >= nodes
+
+    @staticmethod
+    def info(server: Server) -> dict[str, str]:
+        text = server.ask("CLUSTER", "INFO")
+        text = text.decode() if isinstance(text, bytes) else text
+        return text if isinstance(text, dict) else dict(line.split(":", 1) for line in text.split())
+
+    @staticmethod
+    def id(server: Server) -> str:
+        name: bytes = server.ask("CLUSTER", "MYID")
+        return name.decode()
+
+    def owner(self, slot: int) -> Server:
+        """Return the server that says of itself that it is the master of ``slot``."""
+        return now(lambda: next((s for s in self.servers if s.alive and self._owns(s, slot)), None))
+
+    @staticmethod
+    def _owns(server: Server, slot: int) -> bool:
+        return any(
+            start <= slot <= end and master[1] == server.port
+            for start, end, master, *_ in server.ask("CLUSTER", "SLOTS")
+        )
+
+    def move(self, slot: int, source: Server, target: Server) -> Iterator[int]:
+        """Move a slot key by key, as redis-cli does; yield after each step how many keys have gone."""
+        target.ask("CLUSTER", "SETSLOT", str(slot), "IMPORTING", self.id(source))
+        source.ask("CLUSTER", "SETSLOT", str(slot), "MIGRATING", self.id(target))
+        moved = 0
+        while keys := source.ask("CLUSTER", "GETKEYSINSLOT", str(slot), "10"):
+            source.ask("MIGRATE", "127.0.0.1", str(target.port), "", "0", "5000", "KEYS", *keys)
+            moved += len(keys)
+            yield moved
+        for server in (target, source, *self.masters):
+            server.ask("CLUSTER", "SETSLOT", str(slot), "NODE", self.id(target))
+        yield moved
+
+    def kill(self) -> None:
+        if self._client is not None:
+            self._client.close()
+        for server in self.servers:
+            server.kill()

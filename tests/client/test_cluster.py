@@ -1,0 +1,272 @@
+"""A cache over a real Redis Cluster: slots that move, masters that die, nodes that are cut off."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any, Final
+
+import pytest
+
+from cacheclient import MISSING, AsyncCache, CacheOptions, L1Options, L2Options, SyncOptions
+from cacheclient.missing import ABSENT
+from cacheclient.remote.slots import slot_of
+from tests.client.redis_cluster import RedisCluster
+from tests.conftest import PATIENCE, Server, until
+
+STALENESS: Final = 0.5
+OPTIONS: Final = CacheOptions(
+    l1=L1Options(jitter=0), l2=L2Options(timeout=0.5), sync=SyncOptions(max_staleness=STALENESS)
+)
+Opened = Callable[..., Awaitable[AsyncCache]]
+
+
+@pytest.fixture(scope="module")
+def lasting(launch: Callable[..., Server]) -> Iterator[RedisCluster]:
+    """Return a cluster that keeps its masters, though not the slots of each."""
+    cluster = RedisCluster(launch, replicas=False)
+    yield cluster
+    cluster.kill()
+
+
+@pytest.fixture
+def cluster(launch: Callable[..., Server]) -> Iterator[RedisCluster]:
+    """Return a cluster with replicas, to do harm to."""
+    cluster = RedisCluster(launch)
+    yield cluster
+    cluster.kill()
+
+
+class Watch:
+    """A source with versions, and what each read must not fall behind: 0 stale reads is what it is for."""
+
+    def __init__(self, keys: int) -> None:
+        self.version = dict.fromkeys((f"k{n}" for n in range(keys)), 0)
+        self._due: dict[str, list[tuple[float, int]]] = defaultdict(list)
+        self.reads = self.refused = self.writes = 0
+        self.stale: list[str] = []
+
+    async def load(self, key: str) -> int:
+        return self.version[key]
+
+    async def read(self, cache: AsyncCache, key: str) -> None:
+        due = max((version for since, version in self._due[key] if since <= time.monotonic()), default=0)
+        found = await cache.get_or_load(key, self.load)
+        self.reads += 1
+        if found < due:
+            self.stale.append(f"{key}: {found} instead of {due}, read {self.reads}")
+
+    async def write(self, cache: AsyncCache, key: str, *, durable: bool) -> None:
+        self.version[key] += 1
+        version = self.version[key]
+        self.writes += 1
+        if await cache.invalidate(key, durable=durable):
+            self._due[key].append((time.monotonic() + STALENESS, version))
+        else:
+            self.refused += 1
+
+    @contextlib.asynccontextmanager
+    async def traffic(self, readers: list[AsyncCache], writer: AsyncCache, *, durable: bool = False) -> Any:
+        """Read and write as fast as it goes meanwhile."""
+        over = asyncio.Event()
+
+        async def read(cache: AsyncCache) -> None:
+            while not over.is_set():
+                await asyncio.gather(*(self.read(cache, key) for key in self.version))
+                await asyncio.sleep(0.002)
+
+        async def write() -> None:
+            while not over.is_set():
+                for key in list(self.version)[::3]:
+                    await self.write(writer, key, durable=durable)
+                    await asyncio.sleep(0.001)
+
+        async with asyncio.TaskGroup() as group:
+            for cache in readers:
+                group.create_task(read(cache))
+            group.create_task(write())
+            try:
+                yield self
+            finally:
+                over.set()
+
+
+async def eventually(ask: Callable[[], Awaitable[bool]], *, is_true: bool = True) -> None:
+    """Ask until the answer is this."""
+    deadline = time.monotonic() + PATIENCE
+    while await ask() is not is_true:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(0.01)
+
+
+async def in_l1(cache: AsyncCache, keys: list[str], value: Any) -> None:
+    """Read until L1 answers."""
+
+    async def answered() -> bool:
+        await cache.get_many(keys)
+        return all(cache.peek(key) == value for key in keys)
+
+    await eventually(answered)
+
+
+async def listening(*caches: AsyncCache) -> None:
+    await until(lambda: all(cache.stats().listener_connected for cache in caches))
+
+
+async def test_one_node_of_a_cluster_is_enough_to_find_it(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(f"redis+cluster://127.0.0.1:{lasting.masters[2].port}", namespace, options=OPTIONS)
+    assert await cache.set_many({f"k{n}": n for n in range(60)})
+    assert all(server.client.dbsize() for server in lasting.masters)
+    assert await cache.get_many([f"k{n}" for n in range(60)]) == {f"k{n}": n for n in range(60)}
+
+
+async def test_reads_of_one_tick_travel_together_to_each_master(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(lasting.url, namespace, options=OPTIONS)
+    assert await cache.set_many({f"k{n}": n for n in range(200)})
+    before = [server.ask("INFO", "stats")["total_reads_processed"] for server in lasting.masters]
+    await cache.get_many([f"k{n}" for n in range(200)])
+    after = [server.ask("INFO", "stats")["total_reads_processed"] for server in lasting.masters]
+    assert sum(after) - sum(before) < 100  # system calls; 200 keys that travel alone would take as many
+
+
+async def test_a_change_on_any_node_reaches_every_process(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    reader, writer = [await opened(lasting.url, namespace, options=OPTIONS) for _ in range(2)]
+    await listening(reader)
+    keys = [f"k{n}" for n in range(30)]
+    await writer.set_many(dict.fromkeys(keys, 1))
+    await in_l1(reader, keys, 1)
+    assert await writer.set_many(dict.fromkeys(keys, 2))
+    await until(lambda: all(reader.peek(key) is ABSENT for key in keys))
+    assert await reader.get_many(keys) == dict.fromkeys(keys, 2)
+
+
+async def test_an_event_is_taken_once_however_many_masters_tell_it(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    reader, writer = [await opened(lasting.url, namespace, options=OPTIONS) for _ in range(2)]
+    await listening(reader)
+    await writer.invalidate_pattern("user:*")
+    await writer.invalidate_pattern("account:*")
+    await until(lambda: reader.stats().invalidations["event/remote"] >= 2)
+    assert reader.stats().invalidations["event/remote"] == 2
+
+
+async def test_a_pattern_a_tag_and_clear_reach_every_master(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(lasting.url, namespace, options=OPTIONS)
+    keys = [f"{kind}:{n}" for kind in "ab" for n in range(40)]
+    await cache.set_many(dict.fromkeys(keys, 1), tags=["all"])
+    assert await cache.invalidate_pattern("a:*") == 40
+    assert set(await cache.get_many(keys)) == {key for key in keys if key.startswith("b")}
+    assert await cache.invalidate_tag("all")
+    assert not await cache.get_many(keys)
+    await cache.set("b:1", 1)
+    assert await cache.clear()
+    assert await cache.get("b:1", MISSING) is MISSING
+
+
+async def test_a_slot_moves_under_traffic_and_nothing_stale_is_read(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    readers = [await opened(lasting.url, namespace, options=OPTIONS) for _ in range(2)]
+    writer = await opened(lasting.url, namespace, options=OPTIONS)
+    await listening(*readers, writer)
+    watch = Watch(40)
+    watch.version = {f"{{tag}}k{n}": 0 for n in range(40)}  # all in one slot, the one that moves
+    slot = slot_of("tag")
+    source = lasting.owner(slot)
+    target = next(server for server in lasting.masters if server is not source)
+    async with watch.traffic(readers, writer):
+        for _ in lasting.move(slot, source, target):
+            await asyncio.sleep(0.1)
+        await until(lambda: watch.reads > 2000)
+    assert lasting.owner(slot) is target
+    assert watch.stale == []
+    assert watch.refused < watch.writes / 2
+    for key in watch.version:
+        assert await readers[0].get_or_load(key, watch.load) == watch.version[key]
+
+
+async def test_a_key_that_has_moved_ahead_of_its_slot_is_found_and_one_that_has_not_too(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(lasting.url, namespace, options=OPTIONS)
+    keys = [f"{{ahead}}{n}" for n in range(30)]
+    assert await cache.set_many(dict.fromkeys(keys, 1))
+    source = lasting.owner(slot_of("ahead"))
+    target = next(server for server in lasting.masters if server is not source)
+    steps = lasting.move(slot_of("ahead"), source, target)
+    assert next(steps) == 10
+    for key in keys:  # ten are on the target, which gives them to those who were sent there only
+        assert await cache.get(key) == 1
+    assert await cache.invalidate_pattern("{ahead}*") == 60  # a slot was moving, so every master was searched twice
+    assert not await cache.get_many(keys)
+    for _ in steps:
+        pass
+    assert await cache.set(keys[0], 2)  # its old master says who has it now
+    assert await cache.get(keys[0]) == 2
+    assert cache.stats().errors["l2/readonly"] == 0
+
+
+async def test_a_master_dies_and_its_replica_follows_with_nothing_stale(
+    cluster: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    readers = [await opened(cluster.url, namespace, options=OPTIONS) for _ in range(2)]
+    writer = await opened(cluster.url, namespace, options=OPTIONS)
+    await listening(*readers, writer)
+    watch = Watch(60)
+    async with watch.traffic(readers, writer, durable=True):
+        await until(lambda: watch.reads > 1000)
+        cluster.masters[0].kill()
+        await until(lambda: readers[0].peek("k1") is ABSENT, 3 * STALENESS)  # while one master is away, L1 is silent
+        await until(lambda: all(cache.stats().failovers for cache in (*readers, writer)), 30)
+        await listening(*readers, writer)
+        reads = watch.reads
+        await until(lambda: watch.reads > reads + 1000)
+    assert watch.stale == []
+    assert all(not cache.stats().circuit_open for cache in readers)
+    assert await writer.set_many(dict.fromkeys(watch.version, 1))
+
+
+async def test_a_master_that_most_others_do_not_confirm_is_asked_nothing(
+    cluster: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(cluster.url, namespace, options=OPTIONS)
+    await listening(cache)
+    mine = next(f"k{n}" for n in range(100) if cluster.owner(slot_of(f"{namespace}:v1:k{n}")) is cluster.masters[0])
+    await cache.set(mine, 1)
+    await in_l1(cache, [mine], 1)
+    with contextlib.ExitStack() as held:
+        for server in (*cluster.masters[1:], *cluster.replicas):
+            held.enter_context(server.frozen())
+        await until(lambda: cache.peek(mine) is ABSENT)
+        await eventually(lambda: cache.invalidate(mine), is_true=False)
+        asked = cluster.masters[0].commands("get")
+        assert await cache.get(mine, MISSING) is MISSING
+        assert cluster.masters[0].commands("get") == asked, "a master was asked that may be deposed"
+
+
+async def test_a_cluster_that_is_not_there_yet_is_found_when_it_comes(
+    launch: Callable[..., Server], opened: Opened, namespace: str
+) -> None:
+    node = launch("", "--cluster-enabled", "yes")
+    quick = CacheOptions(l2=L2Options(connect_timeout=0.2), sync=SyncOptions(max_staleness=STALENESS))
+    cache = await opened(f"redis+cluster://127.0.0.1:{node.port}", namespace, options=quick)
+    assert not await cache.set("a", 1)
+    node.ask("CLUSTER", "ADDSLOTS", *map(str, range(16384)))
+
+    async def kept() -> bool:  # what could not be set before is invalidated first
+        return await cache.set("a", 1) and await cache.get("a") == 1
+
+    await eventually(kept)
+    node.kill()

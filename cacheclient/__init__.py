@@ -20,10 +20,11 @@ from cacheclient.errors import (
     LockTimeoutError,
     UnavailableError,
 )
+from cacheclient.explain import Explanation
 from cacheclient.lock import Lock
 from cacheclient.missing import MISSING, Missing
 from cacheclient.options import TTL, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
-from cacheclient.reading import Entry
+from cacheclient.provenance import Entry
 from cacheclient.stats import Stats
 from cacheclient.sync import Cache
 
@@ -38,6 +39,7 @@ __all__ = [
     "CodecError",
     "ConfigurationError",
     "Entry",
+    "Explanation",
     "FailsafeOptions",
     "L1Options",
     "L2Options",

@@ -19,10 +19,11 @@ from cacheclient.batch import Batch, ManyLoader
 from cacheclient.connect import Settings, environment, target_of
 from cacheclient.core import T
 from cacheclient.decorators import AsyncCached, async_cached
+from cacheclient.explain import Explanation
 from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
-from cacheclient.reading import Entry
+from cacheclient.provenance import Entry
 from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
 from cacheclient.writes import Writes
@@ -249,6 +250,11 @@ class AsyncCache(Writes[T]):
     def stats(self) -> Stats:
         """Return a snapshot of all counters: can be pickled, merged over processes and subtracted."""
         return self._stats - Stats()  # no Python code runs while a counter is copied, so any thread may ask
+
+    async def explain(self, key: str) -> Explanation:
+        """Return what each tier holds of ``key`` now, and what a lookup would find. Changes and counts nothing."""
+        self._check_open()
+        return await self._parts.explainer.explain(key)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
 from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
+from cacheclient.explain import Explainer
 from cacheclient.flights import Flights
 from cacheclient.hearing import Hearing
 from cacheclient.invalidation import Invalidation
@@ -133,6 +134,7 @@ class Parts:
     invalidation: Invalidation
     hearing: Hearing
     retention: Retention
+    explainer: Explainer
     reader: Reader
 
 
@@ -211,11 +213,16 @@ def assemble(
         shared.listener.report_to(hearing.told, hearing.heard)
         shared.link.on_renewal(invalidation.journal.replay)
     retention = Retention(space, store, local, serializer, tags, invalidation.journal, clock=clock)
+    explainer = Explainer(
+        space, store, local, Serializer(codec, shared.server_clock, Stats()), flights, invalidation.journal,
+        gate=gate, clock=clock,
+    )  # fmt: skip
     peek = local.reader(gate, clock, stats.all_lookups)
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
     return Parts(
-        stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, reader
-    )
+        stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,
+        reader,
+    )  # fmt: skip
 
 
 def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:

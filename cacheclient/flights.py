@@ -76,6 +76,11 @@ class Flights:
         for key in list(self._flights):
             self.pushed(key)
 
+    def reading_for(self, key: str) -> float | None:
+        """Return for how many seconds the flight of ``key`` has been reading; None if there is none to join."""
+        flight = self._flights.get(key)
+        return None if flight is None else self._clock() - flight.read_at
+
     async def close(self) -> None:
         """Cancel what is in flight; its callers get ClosedError."""
         self._closed = True

@@ -15,12 +15,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from time import perf_counter
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Protocol
 
 from cacheclient.clock import Clock
+from cacheclient.codec import codec_name
 from cacheclient.contract import Tier
 from cacheclient.entry import KEPT
 from cacheclient.errors import UnavailableError
@@ -29,31 +29,11 @@ from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
 from cacheclient.local import Fence, Local, Mark
 from cacheclient.missing import ABSENT
+from cacheclient.provenance import Entry
 from cacheclient.remote import Store
 from cacheclient.serializer import Serializer, Stored
 from cacheclient.stats import Stats
-from cacheclient.tags import Tags
-
-T = TypeVar("T")
-
-
-@dataclass(frozen=True, slots=True)
-class Entry(Generic[T]):
-    """A value and where it came from.
-
-    Attributes:
-        tier: the tier that answered.
-        age: seconds since it was written to L2, by the Redis server's clock.
-        write_id: the id of that write, in hex.
-        stale: why it is past its time (``load_failed``); empty if it is not.
-    """
-
-    value: T
-    tier: Tier
-    age: float
-    write_id: str
-    stale: str = ""
-
+from cacheclient.tags import Tags, names
 
 _Settled = tuple[str, Stored | None, tuple[Mark, ...] | None]  # Redis key, what may be used, what L1 must watch
 Found = tuple[Stored | None, bool]  # what may be used, and whether it is fresh
@@ -106,6 +86,7 @@ class Reader:
         self._store = store
         self._local = local
         self._serializer = serializer
+        self._codec = codec_name(serializer.readable[1])
         self._tags = tags
         self._journal = journal
         self.peek = peek
@@ -141,15 +122,21 @@ class Reader:
         """Return the value of ``key`` with its provenance, or None."""
         item = self._local.table.get(key)
         if item is not None and self.peek(key) is not ABSENT:
-            age = self._serializer.age(item.written_ms)
-            return Entry(item.value, Tier.L1, age, item.write_id.hex(), LOAD_FAILED if item.kept else "")
+            return Entry(
+                value=item.value, tier=Tier.L1, age=self._serializer.age(item.written_ms),
+                remaining=max(0.0, item.ends - self._clock()), write_id=item.write_id.hex(),
+                stale=LOAD_FAILED if item.kept else "", tags=names(item.tags), size=item.size, codec=self._codec,
+            )  # fmt: skip
         stored, fresh = await self.read(key)
         if stored is None or not fresh:
             return None
         envelope = stored.envelope
-        stale = LOAD_FAILED if envelope.flags & KEPT else ""
-        age = self._serializer.age(envelope.written_ms)
-        return Entry(stored.value, Tier.L2, age, envelope.write_id.hex(), stale)
+        return Entry(
+            value=stored.value, tier=Tier.L2, age=self._serializer.age(envelope.written_ms),
+            remaining=max(0.0, self._serializer.remaining(stored)), write_id=envelope.write_id.hex(),
+            stale=LOAD_FAILED if envelope.flags & KEPT else "", tags=names(envelope.tags), size=stored.size,
+            codec=self._codec,
+        )  # fmt: skip
 
     async def close(self) -> None:
         """Tell everybody who still waits for a token that there is nothing."""

@@ -12,7 +12,7 @@ from cacheclient.keys import KeySpace
 from cacheclient.local import Local
 from cacheclient.remote import Store
 from cacheclient.serializer import Serializer, Stored
-from cacheclient.tags import NAMESPACE, Tags
+from cacheclient.tags import Tags, names
 
 _ATTEMPTS: Final = 3  # somebody else may write between the look and the change; what they wrote is then prolonged
 
@@ -69,6 +69,5 @@ class Retention:
         if stored is None or self._serializer.remaining(stored) <= 0:
             return None
         tagged = stored.envelope.tags
-        names = [name for name, _ in tagged if name != NAMESPACE]
-        valid = await self._tags.stand(tagged) and await self._tags.take(names, life) == tagged
+        valid = await self._tags.stand(tagged) and await self._tags.take(names(tagged), life) == tagged
         return stored if valid else None

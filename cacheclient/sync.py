@@ -14,11 +14,12 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 from cacheclient.cache import AsyncCache
 from cacheclient.connect import Settings, environment, target_of
 from cacheclient.decorators import Cached, sync_cached
+from cacheclient.explain import Explanation
 from cacheclient.jobs import KeepOptions, LoadOptions
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, LockSettings
 from cacheclient.missing import ABSENT, MISSING, Missing
-from cacheclient.reading import Entry
+from cacheclient.provenance import Entry
 from cacheclient.runtime import T
 from cacheclient.stats import Stats
 from cacheclient.sync_writes import SyncWrites
@@ -179,6 +180,11 @@ class Cache(SyncWrites[T]):
             runtime.run(held.__aexit__(type(error), error, error.__traceback__))
             raise
         runtime.run(held.__aexit__(None, None, None))
+
+    def explain(self, key: str) -> Explanation:
+        """Return what each tier holds of ``key`` now, and what a lookup would find. Changes and counts nothing."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.explain(key))
 
     @property
     def space(self) -> KeySpace:

@@ -48,6 +48,11 @@ def check(tags: Iterable[str]) -> tuple[str, ...]:
     return names
 
 
+def names(tagged: Tagged) -> tuple[str, ...]:
+    """Return the names of an entry's tags, without the namespace's own."""
+    return tuple(name for name, _ in tagged if name != NAMESPACE)
+
+
 class Tags:
     """The tags of one cache."""
 

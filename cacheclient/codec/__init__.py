@@ -10,7 +10,7 @@ Each stack has an id of its own, so a cache that is configured otherwise sees a 
 from cacheclient.codec.compression import Compressed, train
 from cacheclient.codec.encryption import Encrypted
 from cacheclient.codec.plain import JsonCodec, MsgpackCodec, RawCodec, for_name
-from cacheclient.codec.protocol import Codec, KeyedCodec
+from cacheclient.codec.protocol import Codec, KeyedCodec, codec_name
 
 __all__ = [
     "Codec",
@@ -20,6 +20,7 @@ __all__ = [
     "KeyedCodec",
     "MsgpackCodec",
     "RawCodec",
+    "codec_name",
     "for_name",
     "train",
 ]

@@ -10,6 +10,8 @@ from cacheclient.errors import ConfigurationError
 
 FIRST_OWN_ID: Final = 16  # 1-15 are cachestack's, 16-255 the application's
 
+_PLAIN: Final = {1: "msgpack", 2: "json", 3: "raw"}
+
 
 class Codec(Protocol):
     """Turns values into bytes and back.
@@ -65,6 +67,14 @@ def stack_id(layer: Layer, inner: Codec, given: int | None) -> int:
             f"other than its own ({inner.id})"
         )
     return given
+
+
+def codec_name(codec_id: int) -> str:
+    """Return what people call the codec of this id: ``msgpack``, ``json+compressed+encrypted``, ``own (17)``."""
+    if codec_id >= FIRST_OWN_ID:
+        return f"own ({codec_id})"
+    layers = (layer for layer in Layer if codec_id & layer)
+    return "+".join([_PLAIN.get(codec_id & 3, "unknown"), *(str(layer.name).lower() for layer in layers)])
 
 
 def optional(module: str, extra: str) -> Any:

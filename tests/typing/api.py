@@ -18,6 +18,7 @@ from cacheclient import (
     Cache,
     CacheOptions,
     Entry,
+    Explanation,
     L1Options,
     L2Options,
     LockOptions,
@@ -74,6 +75,7 @@ async def asynchronous() -> None:
         assert_type(await cache.set_many({"k": Profile("x")}), bool)
         assert_type(await cache.invalidate("k", durable=True), bool)
         assert_type(await cache.get_entry("k"), Entry[Profile] | None)
+        assert_type(await cache.explain("k"), Explanation)
         assert_type(cache.stats(), Stats)
         assert_type(register(cache), CacheCollector)
 
@@ -99,6 +101,7 @@ def threads() -> None:
         assert_type(cache.set("k", Row(1)), bool)
         assert_type(cache.invalidate("k"), bool)
         assert_type(cache.get_entry("k"), Entry[Row] | None)
+        assert_type(cache.explain("k").to_dict(), dict[str, Any])
         assert_type(cache.stats() - cache.stats(), Stats)
         assert_type(register(cache), CacheCollector)
 
@@ -171,6 +174,8 @@ def values(entry: Entry[Profile], error: UnavailableError, stats: Stats) -> None
     assert_type(entry.tier, Tier)
     assert_type(entry.age, float)
     assert_type(entry.write_id, str)
+    assert_type(entry.remaining, float)
+    assert_type(entry.tags, tuple[str, ...])
     assert_type(error.kind, ErrorType)
     assert_type(error.in_doubt, bool)
     assert_type(stats.combined_hit_rate, float | None)

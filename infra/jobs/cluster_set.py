@@ -133,8 +133,8 @@ class ClusterSet:
         del backup
         (first,) = pod_names(Component.REDIS, 1)
         self._kubectl.run("delete", "configmap", RESTORE_CONFIG_MAP, "--ignore-not-found")
-        self._job("list", "--publish")
         said = self._kubectl.run("exec", first, "--container", "redis", "--", "sh", "-c", _KEYS)
+        self._job("list", "--publish")
         return count_keys(parse_info(said.replace("\r", "")))
 
     def _scale(self, component: Component, count: int) -> None:

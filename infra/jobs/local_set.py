@@ -101,12 +101,13 @@ class LocalSet:
             )
 
     def finish(self, backup: Manifest) -> int:
-        """Take the mark away, and return the keys that the master has now."""
+        """Take the mark away, tell the alerts of the newest backup, and return the keys that the master had before."""
         del backup
         shutil.rmtree(self._env.places.restore, ignore_errors=True)
+        keys = self._set.node(self._set.master()).keys
         newest = self.backups()[-1]
         self._set.publish(BackupKey.LAST_SUCCESS, str(int(newest.finished.timestamp())))
-        return self._set.node(self._set.master()).keys
+        return keys
 
 
 def redis_set(environment: Environment) -> RedisSet:

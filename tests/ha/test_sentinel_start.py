@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cacheclient.contract import Script
+from cacheclient.contract import RESTORE_MARK, Script, ScriptEnv
 
 if TYPE_CHECKING:
     from conftest import Run, Stage
@@ -126,3 +126,25 @@ def test_sentinel_state_is_private_and_passwords_stay_out_of_argument_lists(stag
     assert "sentinel auth-pass cache-test password-of-sentinel" in state(stage)
     assert stage.calls
     assert not [call for call in stage.calls if "password-of" in call]
+
+
+def test_after_a_restore_the_restored_node_is_monitored_once_whatever_is_remembered(stage: Stage) -> None:
+    (stage.root / "restore").mkdir()
+    (stage.root / "restore" / RESTORE_MARK).write_text("id-1 redis-0\n")
+    mark = {ScriptEnv.RESTORE_DIR: str(stage.root / "restore")}
+    remembered = ["sentinel monitor cache-test redis-2 6379 2", "sentinel config-epoch cache-test 7"]
+    (stage.data / "sentinel.conf").write_text("\n".join(remembered) + "\n")
+    run = start(stage, **mark)
+    assert_monitors(stage, run, "redis-0")
+    assert "decision: monitor redis-0: restore id-1" in run.log
+    assert "sentinel config-epoch cache-test 7" in state(stage)
+    (stage.data / "sentinel.conf").write_text("\n".join(remembered) + "\n")  # a failover since then
+    assert_monitors(stage, start(stage, **mark), "redis-2")
+
+
+def test_a_restore_that_names_a_stranger_is_refused(stage: Stage) -> None:
+    (stage.root / "restore").mkdir()
+    (stage.root / "restore" / RESTORE_MARK).write_text("id-1 redis-9\n")
+    run = start(stage, **{ScriptEnv.RESTORE_DIR: str(stage.root / "restore")})
+    assert run.code == 1
+    assert "refused: restore id-1: redis-9 is not in this set" in run.log

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cacheclient.contract import Script
+from cacheclient.contract import RESTORE_MARK, Script, ScriptEnv
 from infra.local import process
 
 if TYPE_CHECKING:
@@ -389,3 +389,64 @@ def test_a_missing_variable_is_told_by_name(stage: Stage, variable: str) -> None
     run = start(stage, **{variable: ""})
     assert run.code == 2
     assert variable in run.log
+
+
+# a restore of the whole set
+
+
+def marked(stage: Stage, text: str) -> dict[str, str]:
+    (stage.root / "restore").mkdir(exist_ok=True)
+    (stage.root / "restore" / RESTORE_MARK).write_text(text)
+    return {ScriptEnv.RESTORE_DIR: str(stage.root / "restore")}
+
+
+def restored(stage: Stage, restore_id: str) -> None:
+    stage.has_data()
+    (stage.data / "restore-data").write_text(f"{restore_id}\n")
+
+
+def test_the_restored_node_leads_whatever_the_sentinels_say_and_only_once(stage: Stage) -> None:
+    stage.sentinels_name("redis-1", "redis-1", "redis-1")
+    restored(stage, "id-1")
+    run = start(stage, **marked(stage, "id-1 redis-0\n"))
+    assert_leads(stage, run)
+    assert "decision: start as master: restore id-1: its data is here" in run.log
+    assert stage.recorded == "redis-0"
+    assert stage.calls == []
+    assert_follows(stage, start(stage, **marked(stage, "id-1 redis-0\n")), "redis-1")
+    restored_again = start(stage, **marked(stage, "id-2 redis-0\n"))
+    assert_refused_restore(restored_again, "restore id-2: its data is not on this disk")
+
+
+def assert_refused_restore(run: Run, reason: str) -> None:
+    assert run.code == 1
+    assert f"refused: {reason}" in run.log
+
+
+def test_the_other_nodes_follow_the_restored_one_although_they_have_data_and_another_record(stage: Stage) -> None:
+    stage.sentinels_name("redis-1", "redis-1", "redis-1")
+    stage.has_data()
+    stage.record("redis-1")
+    run = start(stage, host="redis-1", **marked(stage, "id-1 redis-0\n"))
+    assert_follows(stage, run, "redis-0")
+    assert stage.recorded == "redis-0"
+
+
+@pytest.mark.parametrize("data", [False, True])
+def test_the_restored_node_refuses_to_start_without_the_data_of_this_very_restore(stage: Stage, *, data: bool) -> None:
+    if data:
+        stage.has_data()
+    assert_refused_restore(start(stage, **marked(stage, "id-1 redis-0")), "restore id-1: its data is not on this disk")
+    (stage.data / "restore-data").write_text("id-0\n")
+    assert_refused_restore(start(stage, **marked(stage, "id-1 redis-0")), "restore id-1: its data is not on this disk")
+    if not data:
+        (stage.data / "restore-data").write_text("id-1\n")
+        assert_refused_restore(start(stage, **marked(stage, "id-1 redis-0")), "restore id-1: its data is not complete")
+
+
+def test_a_mark_of_a_stranger_is_refused_and_half_a_mark_is_none(stage: Stage) -> None:
+    restored(stage, "id-1")
+    run = start(stage, **marked(stage, "id-1 redis-9\n"))
+    assert_refused_restore(run, "restore id-1: redis-9 is not in this set")
+    stage.sentinels_name("redis-1", "redis-1", "redis-1")
+    assert_follows(stage, start(stage, **marked(stage, "id-1\n")), "redis-1")

@@ -1,0 +1,37 @@
+# One image for what runs in the cluster from this repository: the backup jobs, the cache API, the warmer.
+# It carries Redis' own programs (redis-cli, redis-check-rdb, redis-server) and nothing that builds.
+#
+#   docker build -t registry.example.com/cachestack:0.1.0 .
+#
+# Pin both bases by digest where your registry mirrors them: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:...
+ARG PYTHON=python:3.11-slim-bookworm
+ARG REDIS=redis:7.2.16-bookworm@sha256:74566c6910d13ae61e7ce73ebd3127438a1fe805b309b097c323142719ec8a5b
+
+FROM ${REDIS} AS redis
+
+FROM ${PYTHON} AS build
+COPY requirements/image.lock /src/requirements/image.lock
+RUN python -m venv /opt/cachestack \
+ && /opt/cachestack/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements/image.lock
+COPY pyproject.toml README.md LICENSE /src/
+COPY cacheclient /src/cacheclient
+COPY alerts /src/alerts
+COPY dashboards /src/dashboards
+COPY infra /src/infra
+# hatchling builds the wheel; it stays in this stage.
+RUN /opt/cachestack/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps -w /src/dist /src \
+ && /opt/cachestack/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /src/dist/*.whl \
+ && /opt/cachestack/bin/pip uninstall -y pip
+
+FROM ${PYTHON}
+# What redis-server and redis-cli link to and the slim image lacks, if anything: none since both are bookworm with OpenSSL 3.
+COPY --from=redis /usr/local/bin/redis-server /usr/local/bin/redis-cli /usr/local/bin/
+# The same binary under the name by which it checks snapshots.
+RUN ln -s redis-server /usr/local/bin/redis-check-rdb \
+ && redis-server --version && redis-cli --version \
+ && groupadd --gid 10999 cache && useradd --uid 10999 --gid 10999 --no-create-home --home-dir /nonexistent cache
+COPY --from=build /opt/cachestack /opt/cachestack
+ENV PATH=/opt/cachestack/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
+USER 10999:10999
+ENTRYPOINT ["python", "-m"]
+CMD ["infra.jobs", "--help"]

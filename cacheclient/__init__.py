@@ -9,6 +9,7 @@ L1 in the process, L2 in Redis (found through Sentinel), L3 the application's lo
 """
 
 from cacheclient.cache import AsyncCache
+from cacheclient.environment import to_env
 from cacheclient.errors import (
     CacheError,
     ClosedError,
@@ -53,4 +54,5 @@ __all__ = [
     "Stats",
     "SyncOptions",
     "UnavailableError",
+    "to_env",
 ]

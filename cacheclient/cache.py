@@ -16,9 +16,10 @@ from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
-from cacheclient.connect import Settings, environment, target_of
+from cacheclient.connect import Settings, target_of
 from cacheclient.core import T
 from cacheclient.decorators import AsyncCached, async_cached
+from cacheclient.environment import environment
 from cacheclient.explain import Explanation
 from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key

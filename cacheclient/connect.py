@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypedDict
+from typing import Protocol, TypedDict
 
 from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
-from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
 from cacheclient.explain import Explainer
 from cacheclient.flights import Flights
@@ -261,30 +259,3 @@ def _tls_files(settings: Settings) -> TlsFiles | None:
 
 def _path(given: str | Path | None) -> Path | None:
     return None if given is None else Path(given)
-
-
-def environment(environ: Mapping[str, str] | None = None) -> dict[str, Any]:
-    """Return the keyword arguments of ``from_url`` that the environment names (``contract.Env``).
-
-    Raises:
-        ConfigurationError: if CACHE_URL or CACHE_NAMESPACE is missing, or a value cannot be used.
-    """
-    environ = os.environ if environ is None else environ
-    for required in (Env.URL, Env.NAMESPACE):
-        if not environ.get(required):
-            raise ConfigurationError(f"{required.value}: the environment does not set it")
-    version = environ.get(Env.VERSION, "1")
-    if not version.isascii() or not version.isdigit():
-        raise ConfigurationError(f"{Env.VERSION.value}={version!r}: a whole number from 1")
-    return {
-        "url": environ[Env.URL],
-        "namespace": environ[Env.NAMESPACE],
-        "version": int(version),
-        "username": environ.get(Env.USERNAME),
-        "password_file": environ.get(Env.PASSWORD_FILE),
-        "sentinel_password_file": environ.get(Env.SENTINEL_PASSWORD_FILE),
-        "ca_file": environ.get(Env.CA_FILE),
-        "cert_file": environ.get(Env.CERT_FILE),
-        "key_file": environ.get(Env.KEY_FILE),
-        "options": CacheOptions.from_env(environ),
-    }

@@ -21,7 +21,7 @@ from cacheclient.events import Event, EventType, Priority
 from cacheclient.flights import Flights
 from cacheclient.jobs import Terms
 from cacheclient.journal import Debt, Journal
-from cacheclient.keys import Glob, KeySpace, escape
+from cacheclient.keys import Glob, KeySpace, escape, id_of
 from cacheclient.local import Local
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Store
@@ -97,6 +97,48 @@ class Invalidation:
             return None
         self._announce(EventType.INVALIDATE, self._space.prefix + glob.pattern, Priority.HIGH)
         return buried
+
+    async def pattern_everywhere(self, glob: Glob, progress: Progress | None) -> int | None:
+        """Do the same in every namespace and version; what fails in the others is not owed."""
+        own = await self.pattern(glob, progress)
+
+        def others(full: str) -> bool:
+            key = id_of(full)
+            return key is not None and glob.matches(key) and not full.startswith(self._space.prefix)
+
+        buried, everywhere = own or 0, f"*:v[1-9]*:{glob.pattern}"
+        try:
+            async for count in self._store.bury_matching(everywhere, entry.new_write_id(), self._grave, others):
+                buried += count
+                if progress is not None:
+                    progress(buried)
+        except UnavailableError:
+            return None
+        self._announce(EventType.INVALIDATE, everywhere, Priority.HIGH)
+        return None if own is None else buried
+
+    async def version(self, version: int, progress: Progress | None) -> int | None:
+        """Delete every entry of this or an older version; return how many, None if Redis did not answer to the end.
+
+        Entries go with a push each, and loads in flight find nothing to compare with: there is no need of tombstones.
+        """
+        space = self._space.older(version)
+        if space == self._space:
+            self._local.flush()
+            self._flights.detach_all()
+        dropped = 0
+        try:
+            async for count in self._store.drop_matching(f"{escape(space.prefix)}*"):
+                dropped += count
+                if progress is not None:
+                    progress(dropped)
+        except UnavailableError:
+            return None
+        finally:
+            if space == self._space:
+                self._local.flush()
+                self._flights.detach_all()
+        return dropped
 
     async def put(self, key: str, value: Any, terms: Terms) -> bool:
         """Store ``value`` in place of what is there; return whether Redis acknowledged it.

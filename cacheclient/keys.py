@@ -14,6 +14,7 @@ from typing import Final
 from cacheclient.errors import ConfigurationError
 
 _NAMESPACE: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
+_ENTRY: Final = re.compile(rf"{_NAMESPACE.pattern}:v[1-9][0-9]*:(.+)")
 MAX_ID_BYTES: Final = 512
 _MAX_PATTERN: Final = 2048  # the longest key with a namespace, every character escaped
 _BACKSLASH: Final = ord("\\")
@@ -56,6 +57,16 @@ class KeySpace:
             raise ConfigurationError(f"key={key[:80]!r}: 1 to {MAX_ID_BYTES} bytes of printable characters")
         return self.prefix + key
 
+    def older(self, version: int) -> KeySpace:
+        """Return this version of the namespace, or an older one.
+
+        Raises:
+            ConfigurationError: if ``version`` is not a whole number from 1 to this one.
+        """
+        if isinstance(version, bool) or not isinstance(version, int) or not 1 <= version <= self.version:
+            raise ConfigurationError(f"version={version!r}: a whole number from 1 to {self.version}, this cache's own")
+        return KeySpace(self.namespace, version)
+
     def marker(self, tag: str) -> str:
         """Return the Redis key of a tag's token; tags are shared by all versions of a namespace."""
         return self.tag_prefix + tag
@@ -67,6 +78,12 @@ class KeySpace:
     def short(self, full: str) -> str | None:
         """Return the id inside a Redis key, or None if the key belongs to another namespace or version."""
         return full[len(self.prefix) :] if full.startswith(self.prefix) else None
+
+
+def id_of(full: str) -> str | None:
+    """Return the id inside a Redis key of any namespace and version; None if it is not a cache's entry."""
+    found = _ENTRY.fullmatch(full)
+    return found and found[1]
 
 
 @dataclass(frozen=True, slots=True)

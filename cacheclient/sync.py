@@ -12,8 +12,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cacheclient.cache import AsyncCache
-from cacheclient.connect import Settings, environment, target_of
+from cacheclient.connect import Settings, target_of
 from cacheclient.decorators import Cached, sync_cached
+from cacheclient.environment import environment
 from cacheclient.explain import Explanation
 from cacheclient.jobs import KeepOptions, LoadOptions
 from cacheclient.keys import KeySpace

@@ -45,10 +45,17 @@ class SyncWrites(Threads[T]):
         runtime = self._here()
         return runtime.run(runtime.cache.invalidate_tag(tag))
 
-    def invalidate_pattern(self, pattern: str, *, progress: Progress | None = None) -> int | None:
+    def drop_version(self, version: int, *, progress: Progress | None = None) -> int | None:
+        """Delete all entries of this version or an older one; return how many. ``progress`` runs on the loop."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.drop_version(version, progress=progress))
+
+    def invalidate_pattern(
+        self, pattern: str, *, all_namespaces: bool = False, progress: Progress | None = None
+    ) -> int | None:
         """Make every tier forget all keys that match; return how many Redis had. ``progress`` runs on the loop."""
         runtime = self._here()
-        return runtime.run(runtime.cache.invalidate_pattern(pattern, progress=progress))
+        return runtime.run(runtime.cache.invalidate_pattern(pattern, all_namespaces=all_namespaces, progress=progress))
 
     def clear(self) -> bool:
         """Make every tier forget the whole namespace; return whether Redis acknowledged it."""

@@ -103,17 +103,42 @@ class Writes(Core[T]):
         self._check_open()
         return await self._invalidation.tag(NAMESPACE)
 
-    async def invalidate_pattern(self, pattern: str, *, progress: Progress | None = None) -> int | None:
+    async def invalidate_pattern(
+        self, pattern: str, *, all_namespaces: bool = False, progress: Progress | None = None
+    ) -> int | None:
         """Make every tier forget all keys that match a glob, for example all of a deleted user: ``user:42:*``.
 
         Redis is searched in small steps and never held up; but each step reads, so a tag is cheaper where there is one.
 
         Args:
             pattern: a glob over ids: ``*``, ``?``, ``[a-z]``; it is confined to this namespace and version.
+            all_namespaces: in every other namespace and version, too, as far as the Redis user may: other pods forget
+                what they hold within their ``sync.max_staleness``. Only the own part is queued if Redis is away.
             progress: called after each step with the number of entries invalidated so far.
 
         Returns:
             How many entries Redis had; None if it did not answer to the end. Then it is queued and done again.
         """
         self._check_open()
-        return await self._invalidation.pattern(Glob(pattern), progress)
+        glob = Glob(pattern)
+        if all_namespaces:
+            return await self._invalidation.pattern_everywhere(glob, progress)
+        return await self._invalidation.pattern(glob, progress)
+
+    async def drop_version(self, version: int, *, progress: Progress | None = None) -> int | None:
+        """Delete all entries of this version of the namespace, or an older one whose pods are gone, to free memory.
+
+        Redis is searched in small steps and never held up. To have the own version forgotten, ``clear`` is one write.
+
+        Args:
+            version: 1 to the cache's own.
+            progress: called after each step with the number of entries deleted so far.
+
+        Returns:
+            How many there were; None if Redis did not answer to the end: call it again.
+
+        Raises:
+            ConfigurationError: if the version is not one of these.
+        """
+        self._check_open()
+        return await self._invalidation.version(version, progress)

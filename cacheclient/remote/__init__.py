@@ -6,8 +6,9 @@ from cacheclient.remote.cluster_store import ClusterStore
 from cacheclient.remote.encryption import context
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, LocalLocks, LockStore, RedisLocks
+from cacheclient.remote.no_store import NoStore
 from cacheclient.remote.pipe import Login, Pipe
-from cacheclient.remote.store import Held, Leased, NoStore, RedisStore, Store, Take, fetched
+from cacheclient.remote.store import Held, Leased, RedisStore, Store, Take, fetched
 from cacheclient.remote.survey import Survey
 from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topology
 

@@ -36,9 +36,10 @@ class Held(NamedTuple):
     left: float
 
 
+Accept = Callable[[str], bool]
 # Takes some of the keys that were asked for, and what is stored under each or why that is not known.
 Take = Callable[[Sequence[str], "Sequence[bytes | None] | UnavailableError"], None]
-_BURY_BATCH: Final = 100
+_BATCH: Final = 100  # keys that one command changes: Redis does nothing else meanwhile
 _NO_EXPIRY: Final = -1  # what PTTL answers for a key that stays
 
 
@@ -99,8 +100,16 @@ class Store(Protocol):
     async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:
         """Store a tombstone unless ``key`` holds the write ``expected``, or nothing; return whether one was stored."""
 
-    def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
-        """Store a tombstone over every key that matches the glob; yield after each batch how many that were."""
+    def bury_matching(
+        self, pattern: str, write_id: bytes, seconds: float, only: Accept | None = None
+    ) -> AsyncIterator[int]:
+        """Store a tombstone over every key that matches the glob, and that ``only`` accepts if it is given.
+
+        Yields after each batch how many that were.
+        """
+
+    def drop_matching(self, pattern: str) -> AsyncIterator[int]:
+        """Delete every key that matches the glob; yield after each batch how many that were."""
 
     def publish(self, channel: str, message: bytes) -> None:
         """Send a message to whoever listens; nobody waits for it, and it may be lost."""
@@ -217,14 +226,31 @@ class RedisStore:
         """Compare and bury (repair.lua)."""
         return bool(await self.script("repair", (key,), expected, write_id, _ms(seconds)))
 
-    async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
+    async def bury_matching(
+        self, pattern: str, write_id: bytes, seconds: float, only: Accept | None = None
+    ) -> AsyncIterator[int]:
         """SCAN in bounded steps, and bury what each finds (bury.lua): Redis is never held up."""
+        async for found in self.scan(pattern):
+            keys = found if only is None else [key for key in found if only(key.decode("utf-8", "replace"))]
+            yield await self._in_parts(keys, lambda part: self.script("bury", part, write_id, _ms(seconds)))
+
+    async def drop_matching(self, pattern: str) -> AsyncIterator[int]:
+        """SCAN in bounded steps, and UNLINK what each finds: Redis frees the memory in the background."""
+
+        async def unlink(part: Sequence[bytes]) -> int:
+            dropped: int = await self._write(part[0], lambda to: to.writes.call("UNLINK", *part))
+            return dropped
+
         async for keys in self.scan(pattern):
-            buried = 0
-            for start in range(0, len(keys), _BURY_BATCH):
-                parts = self._link.together(keys[start : start + _BURY_BATCH])
-                buried += sum(await asyncio.gather(*(self.script("bury", p, write_id, _ms(seconds)) for p in parts)))
-            yield buried
+            yield await self._in_parts(keys, unlink)
+
+    async def _in_parts(self, keys: Sequence[bytes], act: Callable[[Sequence[bytes]], Awaitable[int]]) -> int:
+        """Have ``act`` take the keys in parts that one command may name; return the sum of what it returns."""
+        done = 0
+        for start in range(0, len(keys), _BATCH):
+            parts = self._link.together(keys[start : start + _BATCH])
+            done += sum(await asyncio.gather(*map(act, parts)))
+        return done
 
     async def scan(self, pattern: str, count: int = SCAN_COUNT) -> AsyncIterator[list[bytes]]:
         """Yield the keys that match, in bounded steps, on every master: see ``scan``."""
@@ -278,68 +304,6 @@ class RedisStore:
     def _count(self, error: UnavailableError, keys: int = 1) -> None:
         self._stats.errors[f"{Tier.L2}/{error.kind}"] += keys
         self._link.suspect(error)
-
-
-class NoStore:
-    """The absent L2 of ``memory://``: never holds anything, grants every lease."""
-
-    echoes = False
-
-    def __init__(self) -> None:
-        self._markers: dict[str, bytes] = {}
-
-    def fetch(self, keys: Sequence[str], take: Take) -> None:
-        """Give nothing, or a marker's token, at once."""
-        take(keys, [self._markers.get(key) for key in keys])
-
-    async def write_ids(self, keys: Sequence[str]) -> list[bytes | None]:
-        """Return None for each: nothing is stored here."""
-        return [None for _ in keys]
-
-    async def inspect(self, keys: Sequence[str]) -> list[Held]:
-        """Return nothing, or a marker's token, which stays."""
-        return [Held(self._markers.get(key), math.inf) for key in keys]
-
-    async def lease(self, key: str, token: bytes, seconds: float, readable: bytes, reject: bytes = b"") -> Leased:  # noqa: ARG002
-        """Grant it."""
-        return Leased(granted=True)
-
-    async def fill(self, key: str, expected: bytes, data: bytes, seconds: float | None) -> bool:  # noqa: ARG002
-        """Return True: nobody else can have written."""
-        return True
-
-    async def claim(self, key: str, token: bytes, seconds: float) -> bool:  # noqa: ARG002
-        """Return True: there is nobody else."""
-        return True
-
-    async def mark(self, key: str, token: bytes, seconds: float | None) -> tuple[bytes, float]:  # noqa: ARG002
-        """Return the marker's token, or make ``token`` it."""
-        return self._markers.setdefault(key, token), math.inf
-
-    async def remark(self, key: str, token: bytes, seconds: float | None) -> None:  # noqa: ARG002
-        """Replace a marker's token."""
-        self._markers[key] = token
-
-    async def release(self, key: str, token: bytes) -> None:
-        """Do nothing."""
-
-    async def put(self, key: str, data: bytes, seconds: float) -> None:
-        """Do nothing."""
-
-    async def bury(self, key: str, write_id: bytes, seconds: float, *, durable: bool) -> bool:  # noqa: ARG002
-        """Return True."""
-        return True
-
-    async def repair(self, key: str, expected: bytes, write_id: bytes, seconds: float) -> bool:  # noqa: ARG002
-        """Return False: nothing is stored here."""
-        return False
-
-    async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:  # noqa: ARG002
-        """Yield 0: nothing is stored here."""
-        yield 0
-
-    def publish(self, channel: str, message: bytes) -> None:
-        """Do nothing."""
 
 
 async def fetched(store: Store, keys: Sequence[str]) -> dict[str, bytes | None]:

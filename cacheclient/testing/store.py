@@ -211,10 +211,11 @@ class FakeStore:
 
         return await self._call("repair", key, execute)
 
-    async def bury_matching(self, pattern: str, write_id: bytes, seconds: float) -> AsyncIterator[int]:
+    async def bury_matching(
+        self, pattern: str, write_id: bytes, seconds: float, only: Callable[[str], bool] | None = None
+    ) -> AsyncIterator[int]:
         """Find first, bury then, as SCAN and bury.lua do: what is gone meanwhile is left alone."""
-        matches = Glob(pattern).matches
-        found = [key for key in list(self.data) if matches(key) and self._get(key) is not None]
+        found = [key for key in self._matching(pattern) if only is None or only(key)]
 
         def execute() -> int:
             standing = [key for key in found if self._get(key) is not None]
@@ -223,6 +224,17 @@ class FakeStore:
             return len(standing)
 
         yield await self._call("bury_matching", pattern, execute)
+
+    async def drop_matching(self, pattern: str) -> AsyncIterator[int]:
+        """Delete what matches."""
+
+        def execute() -> int:
+            found = self._matching(pattern)
+            for key in found:
+                self._delete(key)
+            return len(found)
+
+        yield await self._call("drop_matching", pattern, execute)
 
     def publish(self, channel: str, message: bytes) -> None:
         """Send an event to every cache of the fleet; it is lost while the store is away."""
@@ -256,6 +268,10 @@ class FakeStore:
         if self._clock() >= self._ends.get(key, math.inf):
             self._delete(key)
         return self.data.get(key)
+
+    def _matching(self, pattern: str) -> list[str]:
+        matches = Glob(pattern).matches
+        return [key for key in list(self.data) if matches(key) and self._get(key) is not None]
 
     def _write_id(self, key: str) -> bytes:
         return (self._get(key) or b"")[1 : 1 + entry.ID_BYTES]

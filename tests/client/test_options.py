@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cacheclient import TTL, AsyncCache, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
+from cacheclient.codec import MsgpackCodec
+from cacheclient.environment import environment, to_env
 from cacheclient.errors import ConfigurationError
 
 GROUPS = {"l1": L1Options, "l2": L2Options, "lock": LockOptions, "sync": SyncOptions, "failsafe": FailsafeOptions}
@@ -125,6 +128,55 @@ def test_a_cache_from_the_environment_has_its_options() -> None:
     cache = AsyncCache.from_env(environ)
     assert cache.space.prefix == "a:v7:"
     assert cache.options.l2.ttl == 9
+
+
+@given(
+    options=OPTIONS,
+    version=st.integers(1, 10**6),
+    url=st.sampled_from(["memory://", "redis://u@h:7/3", "rediss://h", "redis+sentinel://a,b:7,c/set"]),
+    codec=st.sampled_from(["msgpack", "json", "raw"]),
+    username=st.none() | st.just("me"),
+)
+def test_a_whole_cache_goes_through_the_environment_and_back(
+    options: CacheOptions, version: int, url: str, codec: str, username: str | None
+) -> None:
+    given: dict[str, Any] = {"namespace": "a", "version": version, "options": options, "codec": codec}
+    if username is not None:
+        given["username"] = username
+    assert environment(to_env(url, **given)) == {"url": url, **given}
+
+
+def test_files_go_through_the_environment(tmp_path: Path) -> None:
+    for name in ("p", "s"):
+        (tmp_path / name).write_text("secret")
+    files: dict[str, Any] = {"password_file": tmp_path / "p", "sentinel_password_file": str(tmp_path / "s")}
+    environ = to_env("redis+sentinel://a/x", namespace="a", **files)
+    assert "secret" not in str(environ)
+    back = environment(environ)
+    assert {name: str(back[name]) for name in files} == {name: str(path) for name, path in files.items()}
+    assert AsyncCache.from_env(environ).space.prefix == "a:v1:"
+
+
+@pytest.mark.parametrize(
+    ("url", "given", "says"),
+    [
+        ("http://h", {}, "url scheme 'http'"),
+        ("redis://h", {"namespace": "A"}, "namespace='A'"),
+        ("redis://h", {"version": 0}, "version=0"),
+        ("redis://h", {"password": "p"}, "give password_file instead"),
+        ("redis://u:p@h", {}, "give password_file instead"),
+        ("redis://h", {"codec": MsgpackCodec()}, "only the name of a codec"),
+        ("redis://h", {"colour": "red"}, "colour: no such setting"),
+    ],
+)
+def test_what_no_environment_can_say_is_refused(url: str, given: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigurationError, match=says):
+        to_env(url, **{"namespace": "a", **given})
+
+
+def test_a_codec_variable_that_names_none_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="codec='xml'"):
+        AsyncCache.from_env({"CACHE_URL": "memory://", "CACHE_NAMESPACE": "a", "CACHE_CODEC": "xml"})
 
 
 def test_options_cannot_be_changed() -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheclient import MISSING, AsyncCache, ConfigurationError, entry
+from cacheclient import MISSING, AsyncCache, CacheOptions, ConfigurationError, L2Options, entry
 from cacheclient.journal import Journal
 from cacheclient.keys import Glob, escape
 from cacheclient.local import Local
@@ -21,6 +21,7 @@ from tests.client.racing import Patch, Race, Scene, in_l1, proofs
 from tests.conftest import Server, until
 
 Open = Callable[..., Awaitable[AsyncCache]]
+PATIENT = CacheOptions(l2=L2Options(timeout=5))  # a busy machine does not lose writes here
 
 # Keys and patterns over few characters, so that they meet often; "é" is two bytes, which Redis compares one by one.
 _ids = st.text("ab-^]*\\é", min_size=1, max_size=5)
@@ -91,6 +92,75 @@ async def test_a_pattern_is_confined_to_its_namespace_and_version(
     assert await cache.get("user:2:a", MISSING) is MISSING
     for other in others:
         assert len(await other.get_many(["user:1:a", "user:1:b", "user:2:a"])) == 3
+
+
+async def test_a_pattern_may_cover_every_namespace(opened: Open, shared_server: Server, namespace: str) -> None:
+    own = await opened(shared_server.url, namespace, options=PATIENT)
+    version = await opened(shared_server.url, namespace, version=12, options=PATIENT)
+    other = await opened(shared_server.url, f"{namespace}x", options=PATIENT)
+    for one in (own, version, other):
+        await one.set_many({f"{namespace}:user:1": 1, "user:2": 2}, tags=[f"v1:{namespace}:user:1"])
+    client = shared_server.client
+    foreign = f"{namespace}:v1x:{namespace}:user:1"  # looks like an entry, and is none
+    client.set(foreign, "x")
+    marker = client.get(f"{namespace}:tag:v1:{namespace}:user:1")
+    told: list[int] = []
+    assert await own.invalidate_pattern(f"{namespace}:user:*", all_namespaces=True, progress=told.append) == 3
+    assert told[-1] == 3
+    assert told == sorted(told)
+    for one in (own, version, other):
+        assert await one.get_many([f"{namespace}:user:1", "user:2"]) == {"user:2": 2}
+    assert client.get(foreign) == b"x"
+    assert client.get(f"{namespace}:tag:v1:{namespace}:user:1") == marker
+
+
+async def test_a_pattern_everywhere_owes_the_own_part_only(hand: Hand) -> None:
+    cache = await hand.cache()
+    await cache.set("a1", "old")
+    hand.store.data["other:v1:a1"] = entry.lease(b"12345678")
+    hand.store.away = True
+    assert await cache.invalidate_pattern("a*", all_namespaces=True) is None
+    hand.store.away = False
+    await until(lambda: hand.store.data["hand:v1:a1"][:1] == entry.TOMBSTONE, 1)
+    assert hand.store.data["other:v1:a1"][:1] == entry.LEASE
+
+
+async def test_a_version_is_dropped_and_no_other(opened: Open, shared_server: Server, namespace: str) -> None:
+    old = await opened(shared_server.url, namespace, version=1, options=PATIENT)
+    new = await opened(shared_server.url, namespace, version=11, options=PATIENT)
+    for cache in (old, new):
+        await cache.set_many({f"k{number}": number for number in range(700)})
+    await in_l1(old, "k1")
+    told: list[int] = []
+    assert await new.drop_version(1, progress=told.append) == 700
+    assert told[-1] == 700
+    assert len(told) > 1
+    await until(lambda: old.peek("k1") is ABSENT, 1)
+    assert await old.get_many(["k1", "k2"]) == {}
+    assert len(await new.get_many(["k1", "k2"])) == 2
+    assert await new.drop_version(1) == 0
+    source = Source("late")
+    load = asyncio.create_task(new.get_or_load("loading", source.held))
+    await source.reading.wait()
+    assert await new.drop_version(11) == 701  # the lease, too
+    assert await new.get("k1", MISSING) is MISSING
+    source.may_end.set()
+    assert await load == "late"
+    assert await new.get("loading", MISSING) is MISSING
+
+
+@pytest.mark.parametrize("version", [0, 3, -1, True, "1", None])
+async def test_a_version_of_others_is_not_dropped(opened: Open, namespace: str, version: Any) -> None:
+    cache = await opened("memory://", namespace, version=2)
+    with pytest.raises(ConfigurationError, match=r"version=.*: a whole number from 1 to 2"):
+        await cache.drop_version(version)
+
+
+async def test_a_version_that_cannot_be_dropped_to_the_end_says_so(hand: Hand) -> None:
+    cache = await hand.cache()
+    await cache.set("a", 1)
+    hand.store.away = True
+    assert await cache.drop_version(1) is None
 
 
 async def test_progress_is_told_as_it_is_made(opened: Open, own_server: Server, namespace: str) -> None:

@@ -101,6 +101,8 @@ def unpack(raw: bytes) -> Envelope | None:
     if state != VALUE or fmt != FORMAT:
         return None
     end = _HEADER_BYTES + tag_bytes
+    if len(raw) < end:  # cut between two tags it would read as an entry with fewer
+        return None
     tags = _unpack_tags(raw[_HEADER_BYTES:end]) if tag_bytes else ()
     if tags is None:
         return None

@@ -86,7 +86,7 @@ async def outcome(future: asyncio.Future[Any]) -> tuple[ErrorType, bool]:
 
 def fetch(pipe: Pipe, keys: Sequence[str], login: Login = QUICK) -> list[tuple[Sequence[str], Any]]:
     """Have a store read ``keys`` over ``pipe``; return the list that its answers will be put into."""
-    link = SimpleNamespace(current=lambda: SimpleNamespace(reads=pipe), login=login, suspect=lambda _: None)
+    link = SimpleNamespace(current=lambda _: SimpleNamespace(reads=pipe), login=login, suspect=lambda _: None)
     taken: list[tuple[Sequence[str], Any]] = []
     RedisStore(link, Stats(), 1.0).fetch(keys, lambda part, values: taken.append((part, values)))  # type: ignore[arg-type]
     return taken

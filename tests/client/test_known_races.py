@@ -1,0 +1,92 @@
+"""The races by which caches of two tiers are known to serve what is old, and where each is shown to be closed here.
+
+Each is in a table of its module, which also runs it without its defence (see ``racing``).
+"""
+
+from __future__ import annotations
+
+from types import ModuleType
+from typing import Final
+
+import pytest
+
+from tests.client import (
+    test_patterns,
+    test_races,
+    test_revalidation,
+    test_stale,
+    test_tags,
+)
+from tests.client import (
+    test_races_of_clocks_and_processes as processes,
+)
+from tests.client.racing import Race
+
+TABLES: Final[tuple[ModuleType, ...]] = (
+    test_races, processes, test_revalidation, test_stale, test_tags, test_patterns,
+)  # fmt: skip
+KNOWN: Final[dict[str, tuple[Race, ...]]] = {
+    "a reader loads the old row, a writer invalidates, the reader fills L2": (
+        test_races.an_old_load_ends_after_an_invalidation,
+        test_tags.a_tag_is_invalidated_during_a_load,
+        test_stale.an_invalidation_during_a_load_that_fails,
+    ),
+    "a reader reads L2, a writer invalidates, the reader fills L1": (
+        test_races.a_read_answers_after_the_push_of_an_invalidation,
+        test_races.a_read_answers_after_a_flush,
+        test_races.a_read_answers_after_an_own_invalidation,
+        test_tags.a_cleared_entry_is_on_its_way_to_l1,
+        test_patterns.a_read_fills_l1_while_an_own_pattern_is_on_its_way,
+        test_revalidation.a_push_arrives_while_its_entry_is_compared,
+    ),
+    "an early refresh meets an invalidation": (processes.an_early_refresh_meets_an_invalidation,),
+    "a follower joins an old flight": (
+        test_races.a_caller_comes_after_an_own_invalidation,
+        test_races.a_caller_comes_long_after_a_foreign_invalidation,
+        test_races.a_caller_comes_while_nothing_proves_freshness,
+    ),
+    "a push is lost in a reconnect gap": (
+        test_races.a_push_is_lost_while_the_listener_reconnects,
+        test_revalidation.a_change_is_missed_while_nothing_is_told,
+    ),
+    "events arrive out of order": (
+        processes.events_arrive_out_of_order,
+        processes.pushes_arrive_late_and_out_of_order,
+    ),
+    "a connection is half-open": (test_races.the_tracking_connection_is_half_open,),
+    "a lease expires during its load": (test_races.a_lease_expires_during_its_load,),
+    "the holder of a lease dies": (test_races.the_holder_of_a_lease_dies,),
+    "a write-through set meets an older fill": (
+        test_races.an_old_load_ends_after_a_set,
+        test_stale.a_set_during_a_reload,
+    ),
+    "a failover loses an acknowledged invalidation": (
+        test_races.a_failover_undoes_an_invalidation,
+        processes.a_failover_brings_an_invalidated_value_back,
+        processes.a_failover_brings_a_replaced_value_back,
+        processes.a_failover_brings_a_tag_back,
+    ),
+    "a pod stays with the old master after a partition": (
+        processes.a_pod_stays_with_a_deposed_master,
+        test_races.another_server_answers_at_the_same_address,
+    ),
+    "an own write is read late": (
+        test_races.an_own_set_on_its_way_meets_a_read,
+        test_races.a_read_fills_l1_while_an_own_invalidation_is_on_its_way,
+        test_races.an_own_read_follows_an_invalidation_that_did_not_get_through,
+    ),
+    "a fork shares a socket": (processes.a_fork_shares_a_socket,),
+    "a clock jumps": (
+        processes.a_machine_sleeps_for_a_while,
+        processes.the_server_s_clock_steps_back,
+        processes.the_wall_clock_of_a_pod_steps_back,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_known_race_is_run_with_its_defence_and_without(name: str) -> None:
+    run = [race for module in TABLES for race in module.RACES]
+    assert KNOWN[name]
+    assert all(race in run for race in KNOWN[name])
+    assert len(run) == len(set(run))

@@ -149,6 +149,10 @@ bench: $(VENV)/.bench ## the speed bars side by side with other caches: TRACES=f
 fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: alert-drill
+alert-drill: $(VENV)/.dev ## cause real failures and show which alerts fire and resolve (25 minutes): ARGS="--only 'disk full'"
+	@$(BIN)/python -m tests.alert_drill $(ARGS)
+
 .PHONY: clean
 clean: ## remove the virtual environment and what was rendered
 	@[ ! -d .local ] || $(MAKE) down

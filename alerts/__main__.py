@@ -1,4 +1,4 @@
-"""Write the rule file: ``python -m alerts --namespace cache-prod --out rules.yml``."""
+"""Write the rules, or an example for Alertmanager: ``python -m alerts --namespace cache-prod --out rules.yml``."""
 
 from __future__ import annotations
 
@@ -6,8 +6,11 @@ import argparse
 import sys
 from pathlib import Path
 
+from alerts.routing import alertmanager_yaml
 from alerts.rules import ALERTS, Links, prometheus_yaml
 from alerts.thresholds import Thresholds
+
+_EXAMPLE = {name: f"https://hooks.example/{name}" for name in ("page", "chat", "log")}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -15,20 +18,32 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m alerts", description="Write the Prometheus rules of one namespace."
     )
-    parser.add_argument("--namespace", required=True, help="Kubernetes namespace the rules watch, e.g. cache-prod")
+    wanted = parser.add_mutually_exclusive_group(required=True)
+    wanted.add_argument("--namespace", help="Kubernetes namespace the rules watch, e.g. cache-prod")
+    wanted.add_argument(
+        "--alertmanager",
+        action="store_true",
+        help="write Alertmanager's configuration instead: routes by severity, and which alert silences which; "
+        "put the URLs of your receivers in place of the example's",
+    )
     parser.add_argument("--runbooks", default=Links().runbooks, help="URL of the runbook page (default: %(default)s)")
     parser.add_argument("--grafana", default=Links().grafana, help="base URL of Grafana, for links to dashboards")
     parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
     options = parser.parse_args(arguments)
     try:
-        text = prometheus_yaml(
-            options.namespace, Thresholds(), Links(runbooks=options.runbooks, grafana=options.grafana)
+        text = (
+            alertmanager_yaml(_EXAMPLE)
+            if options.alertmanager
+            else prometheus_yaml(
+                options.namespace, Thresholds(), Links(runbooks=options.runbooks, grafana=options.grafana)
+            )
         )
         if options.out is None:
             sys.stdout.write(text)
         else:
             options.out.write_text(text, encoding="utf-8")
-            sys.stderr.write(f"{len(ALERTS)} alerts written to {options.out}\n")
+            what = "routes and inhibitions" if options.alertmanager else f"{len(ALERTS)} alerts"
+            sys.stderr.write(f"{what} written to {options.out}\n")
     except (ValueError, OSError) as error:
         sys.stderr.write(f"alerts: {error}\n")
         return 2

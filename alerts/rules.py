@@ -1,4 +1,4 @@
-"""Recording rules and alerts in four groups, as a Prometheus rule file and as the spec of a PrometheusRule."""
+"""Recording rules and alerts in groups, as a Prometheus rule file and as the spec of a PrometheusRule."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from alerts import backups, clients, redis_data, redis_servers, sentinels, signals
+from alerts import backups, clients, objectives, redis_data, redis_servers, sentinels, signals
 from alerts.scope import Scope
 from alerts.thresholds import Thresholds
 from cacheclient.contract import DASHBOARD_UIDS, SCRAPE_SECONDS
@@ -46,6 +46,11 @@ GROUPS: Final = (
     ),
     Group("sentinel", (), sentinels.FAILOVERS + sentinels.QUORUM),
     Group("backup", (), backups.BACKUPS),
+    Group(
+        "slo",
+        tuple(recording for objective in objectives.OBJECTIVES for recording in objective.recordings()),
+        tuple(alert for objective in objectives.OBJECTIVES for alert in objective.alerts()),
+    ),
 )
 ALERTS: Final = tuple(alert for group in GROUPS for alert in group.alerts)
 _DEFAULTS: Final = Thresholds()

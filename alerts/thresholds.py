@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Final
 
 from cacheclient.contract import LATENCY_BUCKETS, OUTAGE_BUCKETS
+
+FASTEST_BURN: Final = 14.4  # times faster than a month's budget allows: what the fastest alert on it waits for
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,6 +42,8 @@ class Thresholds:
     backup_age_seconds: float = 7 * 3600
     backup_overdue_seconds: float = 13 * 3600
     drill_age_seconds: float = 8 * 86400
+    slow_budget_ratio: float = 0.05
+    error_budget_ratio: float = 0.001
     replicas: int = 2
     sentinels: int = 3
     quorum: int = 2
@@ -49,6 +54,9 @@ class Thresholds:
             _check(field.name, getattr(self, field.name))
         if not self.sentinels // 2 < self.quorum <= self.sentinels:
             raise ValueError(f"quorum {self.quorum}: more than half of sentinels ({self.sentinels}), and at most all")
+        for name in ("slow_budget_ratio", "error_budget_ratio"):
+            if getattr(self, name) > 1 / FASTEST_BURN:
+                raise ValueError(f"{name} {getattr(self, name)}: at most 1/{FASTEST_BURN}, or no burn rate could tell")
         # histogram_quantile and the share of observations below a limit are exact on a bucket edge only.
         for name, edges in (("lookup_p95_seconds", LATENCY_BUCKETS), ("outage_seconds", OUTAGE_BUCKETS)):
             if getattr(self, name) not in edges:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from alerts import signals
+from alerts.objectives import ERROR, LATENCY
+from alerts.thresholds import FASTEST_BURN
 from cacheclient.contract import LOADER_SECONDS, LOOKUP_SECONDS, WRITE_SECONDS, Exporter, Tier
 from dashboards.document import Row, document
 from dashboards.panels import Query, at_least, below, graph, graph_of, heatmap, stat, stat_of
@@ -32,6 +34,7 @@ def latency(limits: Thresholds) -> dict[str, Any]:
             Row("All tiers", _lookups(limits), collapsed=False),
             Row("Each tier", _tiers()),
             Row("Writes and loads", _writes_and_loads()),
+            Row("Objectives", _objectives(limits)),
             Row("Servers", _servers(limits)),
         ],
     )
@@ -69,6 +72,20 @@ def _summary(limits: Thresholds) -> list[Panel]:
         ),
         stat_of(signals.ERROR_RATIO.panel(_SCOPE, limits), board="hit-rate"),
         stat("Load P95", "95 % of the loader's calls are faster than this.", _quantile(LOADER_SECONDS, 0.95), "s"),
+    ]
+
+
+def _objectives(limits: Thresholds) -> list[Panel]:
+    return [
+        graph(
+            f"Burn rate: {what}",
+            f"How many times faster than a month allows the budget goes. Alerts: {objective.alert}BurnsFast, "
+            f"{objective.alert}BurnsSlowly.",
+            [Query(objective.burn(_SCOPE, limits, window), f"over {window}") for window in ("5m", "1h", "6h")],
+            "none",
+            steps=below(1, FASTEST_BURN),
+        )
+        for what, objective in (("slow lookups", LATENCY), ("failed lookups", ERROR))
     ]
 
 

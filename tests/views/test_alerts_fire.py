@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CASES = Path(__file__).parents[1] / "promtool"
-JOBS = {"redis": "redis", "sentinel": "redis-sentinel", "cache-client": "cache-api", "backup": "redis"}
-STEP = 15
+JOBS = {
+    "redis": "redis", "sentinel": "redis-sentinel", "cache-client": "cache-api", "backup": "redis", "slo": "cache-api",
+}  # fmt: skip
+STEPS = dict.fromkeys(JOBS, 15) | {"slo": 60}  # seconds between two samples, and between two evaluations
 
 
 @dataclass(frozen=True)
@@ -47,7 +49,7 @@ class Case:
     def as_promtool(self, rule: dict[str, Any]) -> dict[str, Any]:
         """Return the case as a test group of ``promtool test rules``."""
         return {
-            "interval": f"{STEP}s",
+            "interval": f"{STEPS[self.group]}s",
             "input_series": [{"series": _full(name, self.group), "values": v} for name, v in self.series.items()],
             "alert_rule_test": self._fires(rule) if self.onset else [self._silent(at) for at in self.at],
         }
@@ -61,7 +63,7 @@ class Case:
             "exp_labels": {"namespace": "cache", **rule["labels"], **(self.labels or {})},
             "exp_annotations": {**rule["annotations"], "description": self.description},
         }
-        before = [self._silent(f"{due - STEP}s")] if due else []
+        before = [self._silent(f"{due - STEPS[self.group]}s")] if due else []
         return [*before, {"eval_time": f"{due}s", "alertname": self.alert, "exp_alerts": [expected]}]
 
 
@@ -98,6 +100,7 @@ class Trial:
 
     rules: list[dict[str, Any]]
     tests: list[dict[str, Any]]
+    step: int
 
 
 def trial(rule: dict[str, Any], chosen: list[Case], mutant: dict[str, Any] | None = None) -> Trial:
@@ -106,14 +109,14 @@ def trial(rule: dict[str, Any], chosen: list[Case], mutant: dict[str, Any] | Non
     promtool evaluates every rule at every step, so it gets this one and the recordings that it reads only.
     """
     read = [recording for recording in RECORDINGS if recording["record"] in rule["expr"]]
-    return Trial([*read, mutant or rule], [case.as_promtool(rule) for case in chosen])
+    return Trial([*read, mutant or rule], [case.as_promtool(rule) for case in chosen], STEPS[chosen[0].group])
 
 
 def complaints(promtool: str, trials: list[Trial], folder: Path) -> list[str]:
     """Return what promtool says against each trial, "" for nothing; one process judges all of them."""
     for number, each in enumerate(trials):
         rules = {"groups": [{"name": "rules", "rules": each.rules}]}
-        test = {"rule_files": [f"rules-{number}.yml"], "evaluation_interval": f"{STEP}s", "tests": each.tests}
+        test = {"rule_files": [f"rules-{number}.yml"], "evaluation_interval": f"{each.step}s", "tests": each.tests}
         (folder / f"rules-{number}.yml").write_text(yaml.safe_dump(rules), encoding="utf-8")
         (folder / f"test-{number}.yml").write_text(yaml.safe_dump(test), encoding="utf-8")
     files = [str(folder / f"test-{number}.yml") for number in range(len(trials))]
@@ -194,11 +197,11 @@ def test_recorded_ratios_count_each_lookup_once_and_are_absent_when_idle(
     }
     samples = [{"labels": f'{signal.record}{{namespace="cache"}}', "value": value} for value in expected]
     test = {
-        "interval": f"{STEP}s",
+        "interval": f"{STEPS['cache-client']}s",
         "input_series": [{"series": _full(name, "cache-client"), "values": v} for name, v in series.items()],
         "promql_expr_test": [{"expr": signal.record, "eval_time": "8m", "exp_samples": samples}],
     }
-    assert complaints(promtool, [Trial(RECORDINGS, [test])], tmp_path) == [""]
+    assert complaints(promtool, [Trial(RECORDINGS, [test], STEPS["cache-client"])], tmp_path) == [""]
 
 
 def mutants(rule: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -141,6 +141,7 @@ def test_thresholds_reach_the_rules() -> None:
         ({"hit_ratio": float("nan")}, "hit_ratio nan: a finite number above 0"),
         ({"quorum": 1}, r"quorum 1: more than half of sentinels \(3\), and at most all"),
         ({"lookup_p95_seconds": 0.004}, "lookup_p95_seconds 0.004: one of the bucket edges 5e-06, .* 0.005,"),
+        ({"slow_budget_ratio": 0.07}, r"slow_budget_ratio 0\.07: at most 1/14\.4"),
         ({"outage_seconds": 50}, "outage_seconds 50: one of the bucket edges"),
     ],
 )

@@ -35,14 +35,15 @@ _REPLICAS: Final = "replicas-of-"  # keys of the ConfigMap: what the StatefulSet
 
 
 class ClusterSet:
-    """Restores the set of one namespace.
+    """Restores the set of one namespace, by default from its own backups; ``stack`` names another one's.
 
     Raises:
         RefusedError: if the namespace has no backup CronJob.
     """
 
-    def __init__(self, kubectl: Kubectl) -> None:
+    def __init__(self, kubectl: Kubectl, stack: str = "") -> None:
         self._kubectl = kubectl
+        self._source = ("--stack", stack) if stack else ()
         self.name = f"namespace {kubectl.namespace}"
         cron_job = kubectl.find("cronjob", Component.BACKUP)
         if cron_job is None:
@@ -64,11 +65,11 @@ class ClusterSet:
 
     def backups(self) -> Sequence[Manifest]:
         """List the backups there are."""
-        return msgspec.convert(self._job("list")["backups"], list[Manifest])
+        return msgspec.convert(self._job("list", *self._source)["backups"], list[Manifest])
 
     def verify(self, backup: Manifest) -> Verdict:
         """Fetch a backup in the cluster and check it there."""
-        said = self._job("verify", "--backup", backup.object_key)
+        said = self._job("verify", "--backup", backup.object_key, *self._source)
         return Verdict(backup, str(said["fault"]))
 
     def back_up(self) -> str:
@@ -103,7 +104,7 @@ class ClusterSet:
         """Have a Job put the backup on the first node's volume, which no pod uses now."""
         (first,) = pod_names(Component.REDIS, 1)
         arguments = ("--data-dir", DATA_DIR, "--restore-id", restore_id, "--backup", backup.object_key, "--execute")
-        self._job("restore", *arguments, claim=f"{CLAIM}-{first}")
+        self._job("restore", *arguments, *self._source, claim=f"{CLAIM}-{first}")
 
     def start(self, restore_id: str) -> None:
         """Mark the restore, then scale up: the first node, the others, the Sentinels."""

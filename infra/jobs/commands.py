@@ -152,7 +152,9 @@ def restore(arguments: argparse.Namespace) -> tuple[Result, int]:
     if arguments.data_dir:
         return _restore_data_dir(arguments)
     if arguments.namespace:
-        return _restore_set(arguments, ClusterSet(Kubectl(arguments.namespace, arguments.context)))
+        return _restore_set(
+            arguments, ClusterSet(Kubectl(arguments.namespace, arguments.context), arguments.stack or "")
+        )
     job, store = _where(arguments)
     with tempfile.TemporaryDirectory(prefix="cachestack-", dir=job.scratch) as folder:
         return _restore_set(arguments, LocalSet(_environment(arguments), store, job, Path(folder)))

@@ -289,3 +289,35 @@ def test_a_text_that_is_no_size_is_refused(text: str) -> None:
 def test_a_text_that_is_no_cpu_quantity_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="whole cores"):
         quantities.millicores(text)
+
+
+ENABLED = {"enabled": True, "bucket": "backups", "image": "registry.example.com/cachestack:0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"backup": {"bucket": "Up"}}, "backup.bucket: 'Up' is not allowed; a bucket: 3 to 63 lower-case"),
+        ({"backup": {"schedule": "hourly"}}, "backup.schedule: 'hourly' is not allowed; five cron fields"),
+        ({"backup": {"endpoint": "minio:9000"}}, "backup.endpoint: 'minio:9000' is not allowed; http(s)://host"),
+        ({"backup": {"compression": "gzip"}}, "backup.compression: 'gzip' is not allowed; none or zstd"),
+        ({"backup": {"keepDays": 0}}, "backup.keepDays: 0 is not allowed; whole days, 1 to 3650"),
+        ({"backup": {"objectStoreCidrs": []}}, "backup.objectStoreCidrs: [] is not allowed; a list of address ranges"),
+        ({"backup": {"prefix": "a//b"}}, "backup.prefix: 'a//b' is not allowed; names of A-Z"),
+        ({"backup": ENABLED | {"bucket": ""}}, "backup.bucket: '' is not allowed with backup.enabled"),
+        ({"backup": ENABLED | {"image": ""}}, "backup.image: '' is not allowed with backup.enabled"),
+        ({"backup": ENABLED | {"scratch": "1Gi"}}, "backup.scratch: 1Gi is not allowed; at least 2458Mi"),
+        ({"backup": ENABLED | {"drillMemory": "1Gi"}}, "backup.drillMemory: 1Gi is not allowed; at least 1598Mi"),
+        ({"backup": {"encryptionSecret": "keys"}}, "backup.encryptionKeyId: '' is not allowed with"),
+        ({"backup": {"encryptionKeyId": "k"}}, "backup.encryptionKeyId: 'k' is not allowed with"),
+        ({"backup": {"cpuRequest": "3"}}, "backup.cpuRequest: 3 is not allowed; at most backup.cpuLimit"),
+    ],
+)
+def test_backups_that_cannot_work_are_refused(changes: dict[str, Any], expected: str) -> None:
+    (fault,) = faults(**changes)
+    assert fault.startswith(expected)
+
+
+def test_backups_are_off_unless_wanted_and_need_only_a_bucket_and_an_image() -> None:
+    assert not parse("dev", MINIMAL).backup.enabled
+    assert parse("dev", MINIMAL | {"backup": ENABLED}).backup.keep_last == 42

@@ -30,7 +30,7 @@ SAMPLE = range(0, KEYS, 9_973)
 BATCH = 50_000
 
 
-@pytest.fixture(scope="module", autouse=True)
+@pytest.fixture(scope="session", autouse=True)  # before the set, which is of the session
 def _room_for_all() -> Iterator[None]:
     """A set whose maxmemory holds a million keys: nothing may be evicted."""
     with pytest.MonkeyPatch.context() as patch:

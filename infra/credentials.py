@@ -16,8 +16,12 @@ import msgspec
 import yaml
 
 from cacheclient.contract import EXPORTER_AUTH_FILE, SENTINEL_AUTH_FILE, RedisUser
-from infra import settings, stack_files
+from infra import rotation, settings, stack_files
 from infra.exporter import sidecar_passwords
+from infra.local.control import Environment
+from infra.local.errors import LocalError
+from infra.local.programs import STACK
+from infra.local.rotation import LocalTarget
 from infra.settings import Passwords
 
 if TYPE_CHECKING:
@@ -31,7 +35,20 @@ Make the passwords of a stack's Redis set, at random, and print them once. Nothi
       python -m infra.credentials dev | kubectl create -f -
   As an encrypted value of the stack, so that `pulumi up` declares the Secret:
       python -m infra.credentials dev --json | pulumi config set --secret passwords --stack dev
+  New passwords for a set that serves, without an outage (its own --help says more):
+      python -m infra.credentials rotate dev
 """
+_ROTATE_HELP: Final = """\
+Give every user of a running set a new password, without a restart and without a failed call: the new passwords become
+valid beside the old ones, then everything uses them, then the old ones are refused. Interrupted, it goes on where it
+stopped. Clients take part by reading their password file for every connection, as cacheclient does; where a client's
+copy of the Secret is brought by other means, stop before the last step (--keep-old) and run it again afterwards.
+
+  python -m infra.credentials rotate dev             through kubectl, in the context of Pulumi.dev.yaml
+  python -m infra.credentials rotate local           the local environment ('make up')
+  python -m infra.credentials rotate dev --dry-run   only say what would be done
+
+Exit codes: 0 done; 1 a step could not be completed (old and new passwords are valid); 2 wrong arguments or settings."""
 
 
 def generate() -> Passwords:
@@ -58,13 +75,16 @@ def secret_manifest(name: str, namespace: str, passwords: Passwords) -> dict[str
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command; the exit code is 0, or 2 where the stack's settings cannot be used."""
+    """Run the command; the exit code is 0, or 2 where the stack's settings cannot be used (see also ``rotate``)."""
+    given = sys.argv[1:] if arguments is None else list(arguments)
+    if given[:1] == ["rotate"]:
+        return rotate(given[1:])
     parser = argparse.ArgumentParser(
         "infra.credentials", description=_HELP, formatter_class=argparse.RawTextHelpFormatter
     )
     parser.add_argument("stack", metavar="STACK", help="the stack, as in Pulumi.STACK.yaml")
     parser.add_argument("--json", action="store_true", help="print the passwords for `pulumi config set` instead")
-    options = parser.parse_args(arguments)
+    options = parser.parse_args(given)
     try:
         stack = settings.parse(options.stack, stack_files.read(options.stack))
     except ValueError as error:
@@ -77,6 +97,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
     else:
         sys.stdout.write(yaml.safe_dump(secret_manifest(stack.secret_name, stack.namespace, passwords)))
     return 0
+
+
+def rotate(arguments: Sequence[str]) -> int:
+    """Run the rotation of a set's passwords and return the exit code."""
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser("infra.credentials rotate", description=_ROTATE_HELP, formatter_class=plain)
+    parser.add_argument("stack", metavar="STACK", help="the stack, as in Pulumi.STACK.yaml, or local")
+    parser.add_argument("--dry-run", action="store_true", help="change nothing, say what is left to do")
+    parser.add_argument("--keep-old", action="store_true", help="stop before the old passwords are refused")
+    grace = "seconds for clients to get the new Secret before the old passwords are refused (default: 120)"
+    parser.add_argument("--grace", type=float, default=120.0, metavar="SECONDS", help=grace)
+    options = parser.parse_args(arguments)
+    try:
+        target = _target(options.stack, options.grace)
+    except (ValueError, LocalError) as error:
+        sys.stderr.write(f"infra.credentials rotate: {error}\n")
+        return 2
+    try:
+        rotation.run(target, _say, dry_run=options.dry_run, keep_old=options.keep_old)
+    except rotation.RotationError as error:
+        sys.stderr.write(
+            f"infra.credentials rotate: {error}\nOld and new passwords are valid; the same command goes on.\n"
+        )
+        return 1
+    return 0
+
+
+def _target(stack: str, grace: float) -> rotation.Target:
+    if stack == STACK:
+        return LocalTarget(Environment.load())
+    from infra.kubectl_rotation import KubectlTarget  # noqa: PLC0415  the pods' specs take a second to import
+
+    return KubectlTarget(settings.parse(stack, stack_files.read(stack)), grace)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

@@ -87,6 +87,7 @@ __all__ = [
     "REDIS_CONF",
     "RESTORE_MARK",
     "REVALIDATED",
+    "ROTATION_FILE",
     "SCRAPE_SECONDS",
     "SENTINEL_AUTH_FILE",
     "SENTINEL_CONF",
@@ -318,6 +319,7 @@ class RedisUser(StrEnum):
 SENTINEL_AUTH_FILE: Final = "sentinel-auth"
 # While passwords are rotated, a file of this suffix beside a password holds the other one that is valid.
 ALTERNATE_SUFFIX: Final = ".alt"
+ROTATION_FILE: Final = "rotation"  # beside the passwords: the step of a rotation that is under way
 EXPORTER_AUTH_FILE: Final = "exporter.json"  # redis_exporter's own format: a map from addresses to passwords
 
 # Dashboard uids are stable: links, alerts and the provisioning files name them.

@@ -31,6 +31,7 @@ from cacheclient.errors import UnavailableError
 from cacheclient.remote.address import Address, Target, fresh
 from cacheclient.remote.encryption import redis_py_options
 
+_LOOK_UP: Final = 1.0  # seconds of silence after which a subscription looks whether it is to end
 _RESUBSCRIBE: Final = 1.0  # seconds between attempts to subscribe to a Sentinel that is away
 
 
@@ -137,12 +138,11 @@ class SentinelTopology:
             with contextlib.suppress(RedisError, OSError, TimeoutError):
                 async with client.pubsub() as pubsub:
                     await pubsub.subscribe("+switch-master")
-                    while True:
-                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=None)
+                    while not _cancelled():
+                        message = await pubsub.get_message(ignore_subscribe_messages=True, timeout=_LOOK_UP)
                         if message and message["data"].split(" ")[0] == self._set:
                             changed()
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():  # closing takes its time over TLS: redis-py told of that instead
+            if _cancelled():
                 raise asyncio.CancelledError
             await asyncio.sleep(_RESUBSCRIBE)
 
@@ -153,6 +153,12 @@ class SentinelTopology:
         await asyncio.gather(*self._asking.values(), return_exceptions=True)
         for client in self._clients:
             await client.aclose()
+
+
+def _cancelled() -> bool:
+    """Whether this task was told to end. redis-py loses that now and then while it opens a connection over TLS."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
 
 
 class _SentinelLogin(CredentialProvider):

@@ -15,7 +15,7 @@ users() {
 }
 
 if [ "${1:-}" = digest ]; then
-  for user in $(users); do printf '%s ' "$user" "$(hashes "$user")"; done | sha256sum | cut -c 1-64
+  for user in $(users) sentinel-auth; do printf '%s ' "$user" "$(hashes "$user")"; done | sha256sum | cut -c 1-64
   exit 0
 fi
 for user in $(users); do

@@ -88,7 +88,7 @@ def _watchers(
     if binaries.exporter is None:
         say(f"redis_exporter is not installed, so there are no Redis metrics. {HOW_TO_GET['redis_exporter']}")
     else:
-        _write_exporter_passwords(places, state)
+        write_exporter_passwords(places, state)
         yield from programs.exporters(places, binaries.exporter, chosen, tls=state.tls)
     if binaries.prometheus is None:
         say(f"Prometheus is not installed, so no rules run. {HOW_TO_GET['prometheus']}")
@@ -141,7 +141,8 @@ def _write_certificates(places: Places) -> None:
         path.write_text(text, encoding="ascii")
 
 
-def _write_exporter_passwords(places: Places, state: State) -> None:
+def write_exporter_passwords(places: Places, state: State) -> None:
+    """Write the password file of each exporter, which it reads when it starts."""
     for name, kind, user, secret in (
         ("redis-exporter", "redis", RedisUser.EXPORTER.value, RedisUser.EXPORTER.value),
         ("sentinel-exporter", "sentinel", "", SENTINEL_AUTH_FILE),

@@ -45,8 +45,14 @@ def cache(environment: Environment, **changed: str) -> AsyncCache:
 async def test_a_client_reads_and_writes_over_tls_and_a_master_hands_over(encrypted: Environment) -> None:
     old = encrypted.master()
     async with cache(encrypted) as subject:
-        await subject.set("k", "before")
-        assert await subject.get("k") == "before"
+
+        async def stored() -> bool:
+            await subject.set("k", "before")
+            return await subject.get("k") == "before"
+
+        async with asyncio.timeout(40):
+            while not await stored():  # noqa: ASYNC110  nothing to be told by
+                await asyncio.sleep(0.1)
         said = await asyncio.to_thread(encrypted.stop, old)
         assert "handed over to" in said
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from alerts import backups, clients, objectives, redis_data, redis_servers, sentinels, signals
+from alerts import backups, clients, consistency, objectives, redis_data, redis_servers, sentinels, signals
 from alerts.scope import Scope
 from alerts.thresholds import Thresholds
 from cacheclient.contract import DASHBOARD_UIDS, SCRAPE_SECONDS
@@ -32,8 +32,9 @@ GROUPS: Final = (
         tuple(
             signal.recording()
             for signal in (signals.LOOKUPS, signals.HIT_RATIO, signals.L1_HIT_RATIO, signals.L2_HIT_RATIO)
-        ),
-        clients.HIT_RATE + clients.SERVICE,
+        )
+        + consistency.RECORDINGS,
+        clients.HIT_RATE + clients.SERVICE + consistency.ALERTS,
     ),
     Group(
         "redis",

@@ -15,7 +15,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from alerts.model import Signal
-from cacheclient.contract import ERRORS, HITS, LOOKUP_SECONDS, MISSES, Exporter, Tier
+from cacheclient.contract import (
+    CONSISTENCY_CHECKED,
+    CONSISTENCY_INCONSISTENT,
+    ERRORS,
+    HITS,
+    LOOKUP_SECONDS,
+    MISSES,
+    Exporter,
+    Tier,
+)
 
 if TYPE_CHECKING:
     from alerts.scope import Scope
@@ -49,6 +58,15 @@ def lookup_quantile(scope: Scope, quantile: float, of: Tier = Tier.ALL, by: str 
     """Return a quantile of the lookup time in seconds."""
     buckets = scope.rate(scope.client(f"{LOOKUP_SECONDS.name}_bucket", tier(of)))
     return f"histogram_quantile({quantile:g}, sum by ({by}, le) ({buckets}))"
+
+
+def inconsistent_ratio(scope: Scope, window: str) -> str:
+    """Return the share of the auditor's checks within ``window`` that found an old value; absent without checks."""
+    found, checked = (
+        f"sum by (namespace, comparison) (rate({scope.client(metric.name)}[{window}]))"
+        for metric in (CONSISTENCY_INCONSISTENT, CONSISTENCY_CHECKED)
+    )
+    return f"{found} / ({checked} > 0)"
 
 
 def master_addresses(scope: Scope, window: str) -> str:
@@ -110,6 +128,15 @@ ERROR_RATIO: Final = Signal(
     expr=lambda s: f"sum by (namespace) ({s.rate(s.client(ERRORS.name))}) / ({looked_up(s)} > 0)",
     legend="{{namespace}}",
     limit=lambda t: t.error_ratio,
+)
+INCONSISTENT: Final = Signal(
+    title="Old values found",
+    description="Share of the auditor's checks, 1, 10 and 60 s after sampled invalidations, that found an old value: "
+    "L1 against L2, and L2 against the source where the application tells versions. Alert: CacheInconsistent.",
+    unit="percentunit",
+    expr=lambda s: inconsistent_ratio(s, s.window),
+    legend="{{comparison}}",
+    limit=lambda t: t.inconsistent_ratio,
 )
 MASTERS: Final = Signal(
     title="Masters",

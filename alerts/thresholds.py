@@ -38,6 +38,7 @@ class Thresholds:
     idle_lookups_per_second: float = 1
     lookup_p95_seconds: float = 0.005
     error_ratio: float = 0.01
+    inconsistent_ratio: float = 0.0001
     outage_seconds: float = 60
     backup_age_seconds: float = 7 * 3600
     backup_overdue_seconds: float = 13 * 3600

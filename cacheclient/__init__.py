@@ -8,6 +8,7 @@ L1 in the process, L2 in Redis (found through Sentinel), L3 the application's lo
         profile = await cache.get_or_load("user:42", load_profile)
 """
 
+from cacheclient.auditor import Versions
 from cacheclient.cache import AsyncCache
 from cacheclient.environment import to_env
 from cacheclient.errors import (
@@ -54,5 +55,6 @@ __all__ = [
     "Stats",
     "SyncOptions",
     "UnavailableError",
+    "Versions",
     "to_env",
 ]

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypedDict
 
+from cacheclient.auditor import Auditor, Versions
 from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
 from cacheclient.errors import ConfigurationError
@@ -78,6 +79,7 @@ class Constructed(TypedDict):
 
     codec: str | Codec
     options: CacheOptions | None
+    versions: Versions | None
 
 
 class Settings(TypedDict, total=False):
@@ -93,6 +95,7 @@ class Settings(TypedDict, total=False):
         ca_file: with ``rediss``, the authorities to trust instead of the machine's (PEM).
         cert_file: the certificate to show where servers ask for one (PEM).
         key_file: its key (PEM), unless ``cert_file`` holds it.
+        versions: how the auditor compares what is cached with the source.
     """
 
     codec: str | Codec
@@ -104,6 +107,7 @@ class Settings(TypedDict, total=False):
     ca_file: str | Path | None
     cert_file: str | Path | None
     key_file: str | Path | None
+    versions: Versions | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,6 +137,7 @@ class Parts:
     hearing: Hearing
     retention: Retention
     explainer: Explainer
+    auditor: Auditor
     reader: Reader
 
 
@@ -189,6 +194,7 @@ def assemble(
     options: CacheOptions,
     clock: Clock = boottime,
     connect: Connect = connect,
+    versions: Versions | None = None,
 ) -> Parts:
     """Return the parts of a cache, wired; nothing is opened yet. ``connect`` brings the shared side."""
     stats = Stats()
@@ -200,9 +206,14 @@ def assemble(
     loads = Loads(space, store, local, serializer, tags, options, stats=stats, gate=gate, clock=clock)
     flights = Flights(loads, options.sync.max_staleness, stats=stats, gate=gate, clock=clock)
     revalidation = Revalidation(space, store, local, tags, stats)
+    auditor = Auditor(
+        space, store, local, serializer, tags,
+        options=options.sync if shared.listener is not None else dataclasses.replace(options.sync, audit=0),
+        versions=versions, gate=gate, stats=stats, clock=clock,
+    )  # fmt: skip
     invalidation = Invalidation(space, store, local, serializer, flights, tags, options, stats=stats, clock=clock)
     hearing = Hearing(
-        space, local, tags, flights, revalidation, PushGuard(options.sync.max_pushes),
+        space, local, tags, flights, revalidation, PushGuard(options.sync.max_pushes), auditor,
         own_id=invalidation.id, stats=stats, clock=clock,
     )  # fmt: skip
     tags.distrust(invalidation.journal.owes_tag)
@@ -219,7 +230,7 @@ def assemble(
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
     return Parts(
         stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,
-        reader,
+        auditor, reader,
     )  # fmt: skip
 
 
@@ -245,7 +256,10 @@ def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:
     target = dataclasses.replace(
         target, password_file=_path(file), sentinel_password_file=_path(sentinel_file), tls_files=_tls_files(settings)
     )
-    return target, {"codec": settings.get("codec", "msgpack"), "options": settings.get("options")}
+    return target, {
+        "codec": settings.get("codec", "msgpack"), "options": settings.get("options"),
+        "versions": settings.get("versions"),
+    }  # fmt: skip
 
 
 def _tls_files(settings: Settings) -> TlsFiles | None:

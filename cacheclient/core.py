@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import Any, Generic, Self, TypeVar
 
 from cacheclient import tags as tag_names
+from cacheclient.auditor import Versions
 from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
 from cacheclient.connect import Connect, assemble, connect
@@ -34,6 +35,7 @@ class Core(Generic[T]):
         options: CacheOptions | None = None,
         clock: Clock = boottime,
         connect: Connect = connect,
+        versions: Versions | None = None,
     ) -> None:
         """Prepare a cache; nothing is opened before ``start``. See ``AsyncCache.from_url`` for the parameters.
 
@@ -42,7 +44,7 @@ class Core(Generic[T]):
         self.options = options or CacheOptions()
         self.space = KeySpace(namespace, version)
         chosen = for_name(codec, type) if isinstance(codec, str) else codec
-        self._parts = parts = assemble(target, self.space, chosen, self.options, clock, connect)
+        self._parts = parts = assemble(target, self.space, chosen, self.options, clock, connect, versions)
         self._stats = parts.stats
         self._invalidation = parts.invalidation
         # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.
@@ -69,6 +71,7 @@ class Core(Generic[T]):
             return
         self._open, self._closed = False, True
         self._parts.hearing.close()
+        await self._parts.auditor.close()
         await self._parts.revalidation.close()
         await self._parts.flights.close()
         await self._parts.reader.close()

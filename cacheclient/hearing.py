@@ -18,6 +18,7 @@ from collections.abc import Callable, Sequence
 from typing import Final
 
 from cacheclient import events
+from cacheclient.auditor import Auditor
 from cacheclient.clock import Clock
 from cacheclient.events import Event, EventType, Priority
 from cacheclient.flights import Flights
@@ -45,6 +46,7 @@ class Hearing:
         flights: Flights,
         revalidation: Revalidation,
         guard: PushGuard,
+        auditor: Auditor,
         *,
         own_id: str,
         stats: Stats,
@@ -56,6 +58,7 @@ class Hearing:
         self._flights = flights
         self._revalidation = revalidation
         self._guard = guard
+        self._auditor = auditor
         self._own_id = own_id
         self._stats = stats
         self._clock = clock
@@ -86,16 +89,17 @@ class Hearing:
         if self._guard.count(len(keys), self._clock()):
             self._switch()
         drop, pushed, prefix, cut = self._local.drop, self._flights.pushed, self._space.prefix, len(self._space.prefix)
-        told = 0
-        for full in keys:
-            if full.startswith(prefix):
-                key = full[cut:]
-                told += 1
-                drop(key)
-                pushed(key)
-            elif full.startswith(self._space.tag_prefix):
-                self._tag_changed(full.removeprefix(self._space.tag_prefix))
-        self._stats.invalidations["key/remote"] += told
+        told = [full[cut:] for full in keys if full.startswith(prefix)]
+        for key in told:
+            drop(key)
+            pushed(key)
+        if told:
+            self._stats.invalidations["key/remote"] += len(told)
+            self._auditor.sample(told)
+        if len(told) < len(keys):
+            for full in keys:
+                if full.startswith(self._space.tag_prefix):
+                    self._tag_changed(full.removeprefix(self._space.tag_prefix))
 
     def heard(self, data: bytes) -> None:
         """Take an event of the channels: drop from L1 what an invalidation or an update of somebody else names."""
@@ -119,8 +123,9 @@ class Hearing:
             self._match(glob, event.priority)
         elif (key := self._space.short(glob.literal)) is not None:
             self._stats.invalidations["event/remote"] += 1
-            self._local.drop(key)
             self._flights.pushed(key)
+            if not (event.id and self._auditor.sample((key,))):  # another cache of ours: its push drops the key, too
+                self._local.drop(key)
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -29,7 +29,7 @@ from time import perf_counter
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate
-from cacheclient.entry import KEPT, Tagged
+from cacheclient.entry import KEPT
 from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
 from cacheclient.serializer import Stored
@@ -105,9 +105,7 @@ class Local:
         self._main: OrderedDict[str, Item] = OrderedDict()
         self._ghost: OrderedDict[int, None] = OrderedDict()
         self._fences: dict[str, Fence] = {}
-        self.enabled = options.max_entries > 0
         self._doubted: tuple[deque[Item], ...] = ()  # suspect entries, by how often they were used: the most used first
-        self._untagged: Tagged = ()
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
 
     def reader(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any]:
@@ -140,6 +138,13 @@ class Local:
             seconds = perf_counter() - began
             self._stats.lookup.observe(seconds, _SAMPLE)
             all_lookups.observe(seconds, _SAMPLE)
+
+    def answering(self, key: str, now: float) -> Item | None:
+        """Return the entry that answers for ``key`` while the gate is open; None if none does."""
+        item = self.table.get(key)
+        if item is None or item.expires <= now or not all(mark.stands for mark in item.guards):
+            return None
+        return item
 
     def begin(self, key: str) -> Fence:
         """Register a fence for a fill that is about to read ``key``; ``commit`` or ``abandon`` it, whatever happens."""
@@ -254,10 +259,6 @@ class Local:
     def _insert(self, item: Item) -> bool:
         if not self.enabled or item.size > self._options.max_bytes:
             return False
-        if item.tags == self._untagged:  # entries without tags of their own have the namespace's alone: kept once
-            item.tags = self._untagged
-        elif len(item.tags) == 1:
-            self._untagged = item.tags
         old = self.table.get(item.key)
         if old is not None:  # a value is fetched again only when the one here is past its time, or not to be trusted
             if old.write_id == item.write_id and old.size == item.size:  # it is the same, and keeps its place

@@ -19,7 +19,7 @@ from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from cacheclient import contract
-from cacheclient.contract import ErrorType, Metric, Tier
+from cacheclient.contract import AUDIT_WINDOWS, Comparison, ErrorType, Metric, Tier
 from cacheclient.keys import KeySpace
 from cacheclient.stats import Histogram, Stats
 
@@ -34,6 +34,8 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "invalidations": ("key/local", "key/remote", "tag/local", "tag/remote", "pattern/local", "event/remote"),
     "stale_served": ("load_failed", "reloading"),
     "revalidated": ("trusted", "dropped"),
+    "events": ("invalidate", "update", "prewarm", "unknown", "malformed"),
+    "audited": tuple(f"{comparison}/{window}" for comparison in Comparison for window in AUDIT_WINDOWS),
 }
 
 Sample = tuple[tuple[str, ...], float]
@@ -70,7 +72,8 @@ class CacheCollector(Collector):
                        contract.COALESCED, contract.LEASES, contract.INVALIDATIONS, contract.CONNECTION_ERRORS,
                        contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS,
                        contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
-                       contract.REVALIDATED):  # fmt: skip
+                       contract.REVALIDATED, contract.EVENTS, contract.L1_OFF, contract.PUSH_STORMS,
+                       contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT):  # fmt: skip
             yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
                        contract.LOADER_SECONDS, contract.FAILOVER_SECONDS):  # fmt: skip
@@ -143,6 +146,13 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],
         contract.SUSPECT_ENTRIES.name: [((name,), l1.suspects)],
         contract.REVALIDATED.name: [((name, o), stats.revalidated[o]) for o in _CLOSED["revalidated"]],
+        contract.EVENTS.name: [((name, t), stats.events[t]) for t in _CLOSED["events"]],
+        contract.L1_OFF.name: [((name,), float(stats.l1_off))],
+        contract.PUSH_STORMS.name: [((name,), stats.storms)],
+        contract.CONSISTENCY_CHECKED.name: [((name, *c.split("/")), stats.audited[c]) for c in _CLOSED["audited"]],
+        contract.CONSISTENCY_INCONSISTENT.name: [
+            ((name, *c.split("/")), stats.inconsistent[c]) for c in _CLOSED["audited"]
+        ],
     }
     return cells[metric.name]
 

@@ -81,13 +81,10 @@ class Revalidation:
         fences = [self._local.begin(item.key) for item in items]
         try:
             found = await self._store.write_ids([self._space.full(item.key) for item in items])
-            same = {item.key for item, write_id in zip(items, found, strict=True) if write_id == item.write_id}
-            pairs = {pair for item in items if item.key in same for pair in item.tags}
-            standing = await self._tags.stand_all([(pair,) for pair in pairs])
-            fallen = {pair for pair, stands in zip(pairs, standing, strict=True) if not stands}
-            for item, fence in zip(items, fences, strict=True):
-                stands = item.key in same and not self._owed(item.key) and fallen.isdisjoint(item.tags)
-                self._settle(item, fence, self._tags.guards(item.tags) if stands else None)
+            standing = await self._tags.stand_all([item.tags for item in items])
+            for item, fence, write_id, stands in zip(items, fences, found, standing, strict=True):
+                trusted = stands and write_id == item.write_id and not self._owed(item.key)
+                self._settle(item, fence, self._tags.guards(item.tags) if trusted else None)
         finally:
             for item, fence in zip(items, fences, strict=True):
                 self._local.abandon(item.key, fence)

@@ -120,6 +120,8 @@ class Stats:
     stale_served: Counter[str] = field(default_factory=Counter)  # by reason: load_failed, reloading
     revalidated: Counter[str] = field(default_factory=Counter)  # suspect entries of L1, by outcome: trusted, dropped
     events: Counter[str] = field(default_factory=Counter)  # heard on the channels, by type
+    audited: Counter[str] = field(default_factory=Counter)  # by "comparison/window"
+    inconsistent: Counter[str] = field(default_factory=Counter)  # likewise: those that found an old value
     storms: int = 0  # times L1 was switched off because pushes came too fast
     connection_errors: int = 0
     failovers: int = 0
@@ -170,6 +172,8 @@ class Stats:
             stale_served=_count(self.stale_served, other.stale_served, sign),
             revalidated=_count(self.revalidated, other.revalidated, sign),
             events=_count(self.events, other.events, sign),
+            audited=_count(self.audited, other.audited, sign),
+            inconsistent=_count(self.inconsistent, other.inconsistent, sign),
             storms=self.storms + sign * other.storms,
             connection_errors=self.connection_errors + sign * other.connection_errors,
             failovers=self.failovers + sign * other.failovers,

@@ -6,11 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 from alerts import signals
 from cacheclient.contract import (
+    CONSISTENCY_CHECKED,
+    EVENTS,
     EVICTIONS,
     INVALIDATIONS,
+    L1_OFF,
     LISTENER_CONNECTED,
     LISTENER_GAPS,
     NAMESPACE_VERSION,
+    PUSH_STORMS,
     REVALIDATED,
     STALE_SERVED,
     SUSPECT_ENTRIES,
@@ -39,6 +43,7 @@ def invalidation(limits: Thresholds) -> dict[str, Any]:
         "clients",
         [
             Row("Does every process hear of changes?", _summary(), collapsed=False),
+            Row("Is what callers get up to date?", _consistency(limits), collapsed=False),
             Row("How entries end", _endings(), collapsed=False),
             Row("What it costs", _costs(limits), collapsed=False),
             Row("Listeners", _listeners()),
@@ -90,6 +95,19 @@ def _summary() -> list[Panel]:
 
 def _total(origin: str) -> str:
     return f"sum({_SCOPE.rate(_SCOPE.client(INVALIDATIONS.name, origin))})"
+
+
+def _consistency(limits: Thresholds) -> list[Panel]:
+    return [
+        graph_of(signals.INCONSISTENT.panel(_SCOPE, limits)),
+        graph(
+            "Checks",
+            "Comparisons that the auditor made, by what it compared and how long after the invalidation. "
+            "Too few to judge by? Set sync.audit lower.",
+            [Query(_rate(CONSISTENCY_CHECKED, "comparison, window"), "{{comparison}} {{window}}")],
+            "ops",
+        ),
+    ]
 
 
 def _endings() -> list[Panel]:
@@ -157,6 +175,25 @@ def _listeners() -> list[Panel]:
             [Query(_SCOPE.client(LISTENER_CONNECTED.name), "{{pod}} {{cache}}")],
             {1: ("connected", "green"), 0: ("lost", "red")},
             width=24,
+        ),
+        graph(
+            "Events heard",
+            "Messages on the three channels, by type. Unknown and malformed ones come from foreign publishers.",
+            [Query(_rate(EVENTS, "type"), "{{type}}")],
+            "ops",
+            stack="normal",
+        ),
+        timeline(
+            "L1 of each process",
+            "Off: keys change faster than L1 is worth, so lookups go to L2. Alert: CachePushStorm.",
+            [Query(_SCOPE.client(L1_OFF.name), "{{pod}} {{cache}}")],
+            {0: ("on", "green"), 1: ("off", "orange")},
+        ),
+        graph(
+            "Storms",
+            "Times L1 was switched off because too many keys changed.",
+            [Query(f"increase({_SCOPE.client(PUSH_STORMS.name)}[{_SCOPE.window}])", "{{pod}} {{cache}}")],
+            "short",
         ),
         graph(
             "Suspect entries",

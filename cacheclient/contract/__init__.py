@@ -19,14 +19,18 @@ from cacheclient.contract.metrics import (
     CIRCUIT_STATE,
     COALESCED,
     CONNECTION_ERRORS,
+    CONSISTENCY_CHECKED,
+    CONSISTENCY_INCONSISTENT,
     ENTRIES,
     ERRORS,
+    EVENTS,
     EVICTIONS,
     FAILOVER_EVENTS,
     FAILOVER_SECONDS,
     HIT_RATE,
     HITS,
     INVALIDATIONS,
+    L1_OFF,
     LATENCY_BUCKETS,
     LEASES,
     LISTENER_CONNECTED,
@@ -40,6 +44,7 @@ from cacheclient.contract.metrics import (
     MISSES,
     NAMESPACE_VERSION,
     OUTAGE_BUCKETS,
+    PUSH_STORMS,
     REVALIDATED,
     SIZE_BYTES,
     STALE_SERVED,
@@ -55,14 +60,18 @@ __all__ = [
     "ACL_CONF",
     "ALTERNATE_SUFFIX",
     "APP_NAME",
+    "AUDIT_WINDOWS",
     "BUILD_INFO",
     "CAPACITY_BYTES",
     "CIRCUIT_STATE",
     "COALESCED",
     "CONNECTION_ERRORS",
+    "CONSISTENCY_CHECKED",
+    "CONSISTENCY_INCONSISTENT",
     "DASHBOARD_UIDS",
     "ENTRIES",
     "ERRORS",
+    "EVENTS",
     "EVICTIONS",
     "EXPORTER_AUTH_FILE",
     "EXPORTER_METRICS",
@@ -71,6 +80,7 @@ __all__ = [
     "HITS",
     "HIT_RATE",
     "INVALIDATIONS",
+    "L1_OFF",
     "LATENCY_BUCKETS",
     "LEASES",
     "LISTENER_CONNECTED",
@@ -84,6 +94,7 @@ __all__ = [
     "MISSES",
     "NAMESPACE_VERSION",
     "OUTAGE_BUCKETS",
+    "PUSH_STORMS",
     "REDIS_CONF",
     "RESTORE_MARK",
     "REVALIDATED",
@@ -100,6 +111,7 @@ __all__ = [
     "BackupEnv",
     "BackupKey",
     "Channel",
+    "Comparison",
     "Component",
     "Env",
     "ErrorType",
@@ -141,6 +153,17 @@ class ErrorType(StrEnum):
     SERIALIZATION = "serialization"
     LOADER = "loader"
     OTHER = "other"
+
+
+class Comparison(StrEnum):
+    """Values of the ``comparison`` label: what the consistency auditor held against what."""
+
+    L1_L2 = "l1_l2"
+    L2_SOURCE = "l2_source"
+
+
+# Seconds after an invalidation at which its key is checked, by the value of the ``window`` label.
+AUDIT_WINDOWS: Final = {"1s": 1.0, "10s": 10.0, "60s": 60.0}
 
 
 class Channel(StrEnum):

@@ -101,6 +101,30 @@ REVALIDATED: Final = Metric(
     "Suspect entries of L1 compared with L2, by outcome (trusted, dropped).",
     ("cache", "outcome"),
 )
+EVENTS: Final = Metric(
+    "cache_events_total",
+    "counter",
+    "Events heard on the channels, by type; unknown and malformed ones are passed over.",
+    ("cache", "type"),
+)
+L1_OFF: Final = Metric(
+    "cache_l1_off", "gauge", "1 while L1 is switched off because pushes come faster than it is worth.", ("cache",)
+)
+PUSH_STORMS: Final = Metric(
+    "cache_push_storms_total", "counter", "Times L1 was switched off in a storm of pushes.", ("cache",)
+)
+CONSISTENCY_CHECKED: Final = Metric(
+    "cache_consistency_checked_total",
+    "counter",
+    "Comparisons after sampled invalidations, by what was compared and how long after.",
+    ("cache", "comparison", "window"),
+)
+CONSISTENCY_INCONSISTENT: Final = Metric(
+    "cache_consistency_inconsistent_total",
+    "counter",
+    "Comparisons that found an old value still served.",
+    ("cache", "comparison", "window"),
+)
 COALESCED: Final = Metric(
     "cache_coalesced_total", "counter", "Callers who joined a load already in flight.", ("cache", "scope")
 )

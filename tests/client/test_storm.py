@@ -63,7 +63,7 @@ async def test_l1_is_off_during_a_storm_and_comes_back_by_itself(hand: Hand, cap
 async def test_a_fill_that_began_before_a_storm_is_not_stored_after_it(hand: Hand) -> None:
     cache = await hand.cache(options=CacheOptions(sync=SyncOptions(max_pushes=3)))
     await cache.set("a", 1)
-    reply = hand.store.hold("read", executed=True)
+    reply = hand.store.hold("fetch", executed=True)
     fence = cache._parts.local.begin("a")
     hand.push(cache, "w", "x", "y", "z")
     hand.clock.advance(5)

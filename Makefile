@@ -149,6 +149,10 @@ bench: $(VENV)/.bench ## the speed bars side by side with other caches: TRACES=f
 fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: boards-schema
+boards-schema: $(VENV)/.dev ## check the dashboards against Grafana's own types, newest two majors (needs npm)
+	@$(BIN)/python -m tests.schema || [ $$? = 3 ]
+
 .PHONY: alert-drill
 alert-drill: $(VENV)/.dev ## cause real failures and show which alerts fire and resolve (25 minutes): ARGS="--only 'disk full'"
 	@$(BIN)/python -m tests.alert_drill $(ARGS)

@@ -34,6 +34,8 @@ _PANEL_KEYS = frozenset({
     "datasource", "description", "fieldConfig", "gridPos", "id", "links", "options", "pluginVersion", "targets",
     "title", "transformations", "type",
 })  # fmt: skip
+# Options of the timeline, out of which grafanalib has to make a status history.
+_FOREIGN_OPTIONS = {"status-history": ("alignValue", "mergeValues")}
 _ROW_KEYS = frozenset({"collapsed", "gridPos", "id", "panels", "title", "type"})
 
 
@@ -95,7 +97,8 @@ def clean(board: dict[str, Any]) -> dict[str, Any]:
 
 def _clean_panel(panel: dict[str, Any]) -> dict[str, Any]:
     if panel["type"] != "row":
-        return {key: value for key, value in panel.items() if key in _PANEL_KEYS}
+        options = {k: v for k, v in panel["options"].items() if k not in _FOREIGN_OPTIONS.get(panel["type"], ())}
+        return {key: value for key, value in {**panel, "options": options}.items() if key in _PANEL_KEYS}
     kept = {key: value for key, value in panel.items() if key in _ROW_KEYS}
     return {**kept, "panels": [_clean_panel(inner) for inner in panel["panels"]]}
 
@@ -157,7 +160,6 @@ def _variable(label: str, series: str) -> dict[str, Any]:
         "name": label,
         "label": label,
         "datasource": DATASOURCE,
-        "definition": query,
         "query": query,
         "refresh": _REFRESH_ON_TIME_CHANGE,
         "sort": 1,

@@ -253,6 +253,8 @@ def disk_full(scene: Scene) -> Iterator[None]:
                 file.write(b"\0" * 65536)
                 file.flush()
         scene.order(Mode.MISSES)
+        # First, because a failed snapshot makes Redis refuse the writes that the AOF would have to take.
+        wait_for(lambda: scene.run(name, "INFO", "persistence")["aof_last_write_status"] == "err", "the AOF to fail")
         with contextlib.suppress(redis.RedisError):
             scene.run(name, "BGSAVE")
         pause(2)

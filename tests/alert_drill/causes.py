@@ -238,15 +238,7 @@ def disk_full(scene: Scene) -> Iterator[None]:
     subprocess.run(["/bin/mount", "-t", "tmpfs", "-o", f"size={_TMPFS}", "tmpfs", str(place)], check=True)
     try:
         scene.environment.start(name)
-        scene.await_whole()
-        scene.environment.ask("sentinel-0", "SENTINEL", "FAILOVER", scene.environment.set_name)
-        wait_for(lambda: _leads_other_than(scene, ""), "a master")
-        for _ in range(3):  # until the node with the small disk leads
-            if scene.master == name:
-                break
-            scene.await_whole()
-            scene.environment.ask("sentinel-0", "SENTINEL", "FAILOVER", scene.environment.set_name)
-            pause(2)
+        _make_lead(scene, name)
         ballast = place / "ballast"
         with ballast.open("wb") as file, contextlib.suppress(OSError):
             while True:
@@ -335,6 +327,27 @@ def _leads_other_than(scene: Scene, old: str) -> bool:
         return scene.master != old
     except Exception:  # noqa: BLE001  no majority yet
         return False
+
+
+def _make_lead(scene: Scene, name: str) -> None:
+    """Hand over until ``name`` is master: Sentinel chooses, but the others have priority 0 meanwhile."""
+    scene.await_whole()
+    others = [other for other in scene.environment.redis_nodes if other != name]
+    for other in others:
+        scene.run(other, "CONFIG", "SET", "replica-priority", 0)
+    try:
+        wait_for(partial(_leads, scene, name), f"{name} to lead")
+    finally:
+        for other in others:
+            scene.run(other, "CONFIG", "SET", "replica-priority", 100)
+
+
+def _leads(scene: Scene, name: str) -> bool:
+    """Say whether ``name`` is master; ask for a failover if not."""
+    if not _leads_other_than(scene, "") or scene.master == name:
+        return _leads_other_than(scene, "")
+    scene.environment.ask("sentinel-0", "SENTINEL", "FAILOVER", scene.environment.set_name)
+    return False
 
 
 def _accepted(scene: Scene, name: str, command: str) -> bool:

@@ -16,6 +16,7 @@ from alerts.scope import Scope
 from alerts.signals import ERROR_RATIO, MASTERS, MEMORY_RATIO
 from alerts.thresholds import Thresholds
 from cacheclient.contract import DASHBOARD_UIDS, EXPORTER_METRICS, SCRAPE_SECONDS, Job
+from tests.alert_drill.causes import CAUSES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -181,3 +182,17 @@ def test_the_command_writes_the_file_and_refuses_a_bad_namespace(
     assert command.main(["--namespace", "No"]) == 2
     assert "namespace 'No'" in capsys.readouterr().err
     assert command.main(["--namespace", "cache", "--out", str(tmp_path / "no" / "rules.yml")]) == 2
+
+
+def test_every_section_says_how_its_alert_was_tested() -> None:
+    live: dict[str, list[str]] = {}
+    for cause in CAUSES:
+        for alert in (*cause.alerts, *cause.after):
+            live.setdefault(alert, []).append(cause.name)
+    said = re.findall(r"^### (\w+)\n.*?^\*\*Tested:\*\* (.*?)$", RUNBOOKS.read_text(), flags=re.MULTILINE | re.DOTALL)
+    assert dict(said) == {
+        alert.name: f"on written samples; live, *{', '.join(live[alert.name])}*."
+        if alert.name in live
+        else "on written samples."
+        for alert in ALERTS
+    }, "the drill's causes (tests/alert_drill/causes.py) and the runbooks differ"

@@ -23,6 +23,7 @@ from cacheclient.errors import (
     UnavailableError,
 )
 from cacheclient.explain import Explanation
+from cacheclient.findings import Finding, Report
 from cacheclient.lock import Lock
 from cacheclient.missing import MISSING, Missing
 from cacheclient.options import TTL, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
@@ -43,6 +44,7 @@ __all__ = [
     "Entry",
     "Explanation",
     "FailsafeOptions",
+    "Finding",
     "L1Options",
     "L2Options",
     "LoadTimeoutError",
@@ -52,6 +54,7 @@ __all__ = [
     "LockOptions",
     "LockTimeoutError",
     "Missing",
+    "Report",
     "Stats",
     "SyncOptions",
     "UnavailableError",

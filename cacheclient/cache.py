@@ -21,6 +21,7 @@ from cacheclient.core import T
 from cacheclient.decorators import AsyncCached, async_cached
 from cacheclient.environment import environment
 from cacheclient.explain import Explanation
+from cacheclient.findings import Report
 from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
@@ -256,6 +257,15 @@ class AsyncCache(Writes[T]):
         """Return what each tier holds of ``key`` now, and what a lookup would find. Changes and counts nothing."""
         self._check_open()
         return await self._parts.explainer.explain(key)
+
+    async def doctor(self) -> Report:
+        """Look at everything this cache stands on: Sentinels, master, rights, memory, clocks, listener, latency.
+
+        Returns:
+            What was found, each with its fix where one is needed. Redis away is a finding, not an error.
+        """
+        self._check_open()
+        return await self._parts.doctor.examine()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

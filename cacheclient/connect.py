@@ -11,6 +11,7 @@ from typing import Protocol, TypedDict
 from cacheclient.auditor import Auditor, Versions
 from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
+from cacheclient.doctor import Doctor, Patient
 from cacheclient.errors import ConfigurationError
 from cacheclient.explain import Explainer
 from cacheclient.flights import Flights
@@ -120,6 +121,7 @@ class Shared:
     locks: LockStore
     link: Connects | None = None
     listener: Listens | None = None
+    patient: Patient | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,6 +140,7 @@ class Parts:
     retention: Retention
     explainer: Explainer
     auditor: Auditor
+    doctor: Doctor
     reader: Reader
 
 
@@ -163,7 +166,15 @@ def connect(
         cluster = Cluster(survey, login, stats, clock)
         cluster.on_shard(listeners.add, listeners.remove)
         clustered = ClusterStore(cluster, stats, options.l2.timeout)
-        return Shared(clustered, listeners.gate, cluster.server_clock, RedisLocks(clustered), cluster, listeners)
+        return Shared(
+            clustered,
+            listeners.gate,
+            cluster.server_clock,
+            RedisLocks(clustered),
+            cluster,
+            listeners,
+            Patient(cluster, login),
+        )
     topology = (
         SentinelTopology(target, options.l2.connect_timeout, max_staleness)
         if target.sentinel
@@ -181,7 +192,8 @@ def connect(
     )
     link.on_open(listener.follow)
     store = RedisStore(link, stats, options.l2.timeout)
-    return Shared(store, listener.gate, link.server_clock, RedisLocks(store), link, listener)
+    patient = Patient(link, login, topology.votes if isinstance(topology, SentinelTopology) else None)
+    return Shared(store, listener.gate, link.server_clock, RedisLocks(store), link, listener, patient)
 
 
 Connect = Callable[[Target, KeySpace, CacheOptions, Stats, Clock], Shared]
@@ -226,11 +238,14 @@ def assemble(
         space, store, local, Serializer(codec, shared.server_clock, Stats()), flights, invalidation.journal,
         gate=gate, clock=clock,
     )  # fmt: skip
+    doctor = Doctor(
+        shared.patient, space, invalidation.journal, timeout=options.l2.timeout, gate=gate, stats=stats, clock=clock
+    )
     peek = local.reader(gate, clock, stats.all_lookups)
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
     return Parts(
         stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,
-        auditor, reader,
+        auditor, doctor, reader,
     )  # fmt: skip
 
 

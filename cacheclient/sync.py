@@ -16,6 +16,7 @@ from cacheclient.connect import Settings, target_of
 from cacheclient.decorators import Cached, sync_cached
 from cacheclient.environment import environment
 from cacheclient.explain import Explanation
+from cacheclient.findings import Report
 from cacheclient.jobs import KeepOptions, LoadOptions
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, LockSettings
@@ -186,6 +187,11 @@ class Cache(SyncWrites[T]):
         """Return what each tier holds of ``key`` now, and what a lookup would find. Changes and counts nothing."""
         runtime = self._here()
         return runtime.run(runtime.cache.explain(key))
+
+    def doctor(self) -> Report:
+        """Look at everything this cache stands on; see ``AsyncCache.doctor``."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.doctor())
 
     @property
     def space(self) -> KeySpace:

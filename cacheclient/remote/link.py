@@ -83,6 +83,7 @@ class Link:
         self._reconsider = asyncio.Event()
         self._ready = asyncio.Event()
         self._down_since: float | None = None
+        self._reason = ""  # why the last attempt failed, behind a colon
         self._told: set[str] = set()  # why there was no master, in this outage
         self._last_address: Address | None = None
         self._epoch = 0
@@ -130,7 +131,7 @@ class Link:
     def current(self, key: str | bytes = "") -> Connection:  # noqa: ARG002  one master has every key
         """Return the open connection; raise UnavailableError at once if there is none, or its tenure is over."""
         if self.connection is None:
-            raise UnavailableError("no Redis master is known at the moment")
+            raise UnavailableError(f"no Redis master is known at the moment{self._reason}")
         if self._clock() >= self.tenure.until:
             raise UnavailableError(
                 f"most {self._topology.electors} did not confirm lately that {self.connection.address} is master"
@@ -259,6 +260,7 @@ class Link:
             self._down_since = self._clock()
             self._stats.circuit_open = True
         reason = str(error)
+        self._reason = f": {reason}"
         if reason not in self._told and len(self._told) < _REASONS:
             self._told.add(reason)  # each once: what was the matter first may not be what is the matter
             _log.warning("cacheclient: no Redis master: %s", reason)

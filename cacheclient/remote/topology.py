@@ -90,6 +90,7 @@ class SentinelTopology:
         """Take the seconds that a question to one Sentinel may take, and those for which a majority's answer holds."""
         self.term = term
         self._set = target.set_name
+        self._nodes = target.nodes
         self._clients = [_client(node, target, timeout) for node in target.nodes]
         self._asking: dict[redis.asyncio.Redis, asyncio.Task[Address | None]] = {}
 
@@ -114,6 +115,11 @@ class SentinelTopology:
         raise UnavailableError(
             f"more than half of {len(self._clients)} Sentinels have to agree on a master: {named_by}"
         )
+
+    async def votes(self) -> list[tuple[Address, Address | None]]:
+        """Return each Sentinel and the master it names; None if it does not answer, or does not know the set."""
+        answers = await asyncio.gather(*map(self._ask, self._clients))
+        return list(zip(self._nodes, answers, strict=True))
 
     def _question(self, client: redis.asyncio.Redis) -> asyncio.Task[Address | None]:
         task = self._asking[client] = asyncio.create_task(self._ask(client), name="cacheclient-sentinel")

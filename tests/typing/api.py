@@ -19,6 +19,7 @@ from cacheclient import (
     CacheOptions,
     Entry,
     Explanation,
+    Finding,
     L1Options,
     L2Options,
     LockOptions,
@@ -76,6 +77,8 @@ async def asynchronous() -> None:
         assert_type(await cache.invalidate("k", durable=True), bool)
         assert_type(await cache.get_entry("k"), Entry[Profile] | None)
         assert_type(await cache.explain("k"), Explanation)
+        assert_type((await cache.doctor()).findings, tuple[Finding, ...])
+        assert_type(await cache.drop_version(1), int | None)
         assert_type(cache.stats(), Stats)
         assert_type(register(cache), CacheCollector)
 

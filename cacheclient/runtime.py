@@ -12,11 +12,11 @@ import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Generic, Self, TypeVar
 
 from cacheclient.cache import AsyncCache
 from cacheclient.errors import ClosedError
+from cacheclient.loaders import LoaderThreads
 from cacheclient.options import CacheOptions
 
 T = TypeVar("T")  # of a cache's values
@@ -29,7 +29,7 @@ class Runtime:
 
     def __init__(self, build: Callable[[], AsyncCache[Any]], loaders: int) -> None:
         self.loop = asyncio.new_event_loop()
-        self.loaders = ThreadPoolExecutor(loaders, thread_name_prefix="cacheclient-loader")
+        self.loaders = LoaderThreads(loaders)
         self._thread = threading.Thread(target=self.loop.run_forever, name="cacheclient-loop", daemon=True)
         self._thread.start()
         self._closing = threading.Lock()
@@ -89,7 +89,7 @@ class Runtime:
         self.loop.call_soon_threadsafe(self.loop.stop)
         self._thread.join()
         self.loop.close()
-        self.loaders.shutdown(wait=False, cancel_futures=True)
+        self.loaders.shutdown()
 
 
 class Threads(Generic[T]):

@@ -24,7 +24,8 @@ from rich.table import Table
 from tests.conftest import BINARIES
 
 FILES: Final = tuple(
-    f"tests/client/test_{name}.py" for name in ("conformance", "topology", "link", "outages", "events", "tags")
+    f"tests/client/test_{name}.py"
+    for name in ("conformance", "topology", "link", "outages", "events", "tags", "cluster", "slots")
 )
 
 

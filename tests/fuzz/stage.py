@@ -34,8 +34,8 @@ async def stage(root: Path, network: Network, down_after: float) -> AsyncIterato
     nodes_only = dataclasses.replace(binaries.find(), exporter=None, prometheus=None)
     loop = asyncio.get_running_loop()
 
-    def nodes(*arguments: Any) -> Iterator[Process]:
-        for node in original(*arguments):
+    def nodes(*arguments: Any, **options: Any) -> Iterator[Process]:
+        for node in original(*arguments, **options):
             asyncio.run_coroutine_threadsafe(network.serve(node.name, (node.address, node.port)), loop).result()
             yield msgspec.structs.replace(node, environment={**node.environment, ScriptEnv.BIND: back(node.name)})
 

@@ -21,7 +21,7 @@ from tests.alert_drill.scene import DOWN_AFTER, Scene, pause, wait_for
 _OUTAGE: Final = 62.0  # seconds: one more than clients may be without a master
 _IDLE_CONNECTIONS: Final = 320
 _TMPFS: Final = "48m"
-_ROOM: Final = 2 << 20
+_ROOM: Final = 4 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,7 +201,11 @@ def memory_full(scene: Scene) -> Iterator[None]:
     """A master with little more memory allowed than it uses, under writes."""
     master = scene.master
     used = int(scene.run(master, "INFO", "memory")["used_memory"])
-    with _configured(scene, master, "maxmemory", used + _ROOM):  # enough for entries that can be evicted
+    # Room for entries that can be evicted, and for the backlog, which grows with every write and cannot.
+    with (
+        _configured(scene, master, "repl-backlog-size", 1 << 20),
+        _configured(scene, master, "maxmemory", used + _ROOM),
+    ):
         scene.order(Mode.MISSES)
         yield
         scene.order(Mode.HITS)

@@ -40,7 +40,7 @@ class AsyncCache(Writes[T]):
     """A two-tier cache for one namespace, for asyncio. Open it with ``async with``.
 
     It is generic in the type of its values: ``from_url(..., type=Profile)`` gives an ``AsyncCache[Profile]``.
-    Values that L1 returns are shared between callers: treat them as read-only.
+    Values that L1 returns are shared between callers: treat them as read-only, or set ``l1.copy``.
     """
 
     @overload
@@ -196,7 +196,7 @@ class AsyncCache(Writes[T]):
         if landed.stale:
             self._stats.stale_served[landed.stale] += 1
         self._stats.all_lookups.observe(perf_counter() - began)
-        return landed.value
+        return self._own(key, landed.value)
 
     async def get_or_load_many(
         self, keys: Iterable[str], load_many: ManyLoader[T], **options: Unpack[LoadOptions]
@@ -273,7 +273,11 @@ class AsyncCache(Writes[T]):
         self._check_open()
         self.space.full(key)
         leased = key not in self._invalidation.journal
-        return (await self._parts.flights.fly(Job(key, load, terms, leased, anew=True))).value
+        return self._own(key, (await self._parts.flights.fly(Job(key, load, terms, leased, anew=True))).value)
+
+    def _own(self, key: str, value: Any) -> Any:
+        """Return what one of those gets who share a load: with ``l1.copy`` a value of its own."""
+        return self._parts.serializer.copy(value, self.space.full(key)) if self.options.l1.copy else value
 
     def _due_early(self, stored: Stored) -> bool:
         remaining = self._parts.serializer.remaining(stored)

@@ -210,7 +210,7 @@ def assemble(
 ) -> Parts:
     """Return the parts of a cache, wired; nothing is opened yet. ``connect`` brings the shared side."""
     stats = Stats()
-    local = Local(options.l1, stats.l1)
+    local = Local(options.l1, stats.l1, options.failsafe.offline)
     shared = connect(target, space, options, stats, clock)
     store, gate = shared.store, shared.gate
     serializer = Serializer(codec, shared.server_clock, stats)
@@ -241,7 +241,9 @@ def assemble(
     doctor = Doctor(
         shared.patient, space, invalidation.journal, timeout=options.l2.timeout, gate=gate, stats=stats, clock=clock
     )
-    peek = local.reader(gate, clock, stats.all_lookups)
+    peek = local.reader(
+        gate, clock, stats.all_lookups, lambda payload, key: serializer.decode(payload, space.prefix + key)
+    )
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
     return Parts(
         stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,

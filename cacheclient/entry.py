@@ -44,6 +44,7 @@ _SECTIONS: Final = 4096  # different tag sections remembered decoded: the entrie
 NEGATIVE: Final = 1
 KEPT: Final = 2
 _KNOWN_FLAGS: Final = NEGATIVE | KEPT
+UNPROVEN: Final = 4  # never stored: served from L1 while Redis is away
 
 Tagged = tuple[tuple[str, bytes], ...]
 

@@ -86,8 +86,11 @@ class Hearing:
             self._flights.pushed_all()
             self._revalidation.begin()
             return
-        if self._guard.count(len(keys), self._clock()):
+        now = self._clock()
+        if self._guard.count(len(keys), now):
             self._switch()
+        if not keys:
+            self._local.note_proof(now)
         drop, pushed, prefix, cut = self._local.drop, self._flights.pushed, self._space.prefix, len(self._space.prefix)
         told = [full[cut:] for full in keys if full.startswith(prefix)]
         for key in told:

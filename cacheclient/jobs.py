@@ -17,6 +17,7 @@ Loader = Callable[[str], Awaitable[Any]]
 # Why a value past its time was served; also the labels of cache_stale_served_total.
 LOAD_FAILED: Final = "load_failed"
 RELOADING: Final = "reloading"
+OFFLINE: Final = "offline"
 
 
 class KeepOptions(TypedDict, total=False):

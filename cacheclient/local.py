@@ -29,8 +29,8 @@ from time import perf_counter
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate
-from cacheclient.entry import KEPT
-from cacheclient.missing import ABSENT
+from cacheclient.entry import KEPT, UNPROVEN, Envelope
+from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import L1Options
 from cacheclient.serializer import Stored
 from cacheclient.stats import Histogram, TierStats
@@ -77,6 +77,14 @@ class Item:
         self.frequency = 0
         self.in_main = False
 
+    def unproven(self, value: Any, now: float, now_ms: int) -> Stored:
+        """Return the entry as a read of L2 would, with the mark that nothing proves it fresh."""
+        lifetime = now_ms - self.written_ms + round((self.ends - now) * 1000)
+        flags = UNPROVEN | KEPT if self.kept else UNPROVEN
+        return Stored(
+            value, Envelope(self.write_id, 0, self.written_ms, lifetime, 0.0, b"", flags, self.tags), self.size
+        )
+
 
 class Fence:
     """Stands from before a read until the fill after it, unless the key is dropped meanwhile."""
@@ -93,13 +101,19 @@ class Local:
     Attributes:
         table: every entry by key.
         enabled: whether it may hold any.
+        copies: whether it holds bytes, and every caller gets a value of its own.
     """
 
-    def __init__(self, options: L1Options, stats: TierStats) -> None:
+    def __init__(self, options: L1Options, stats: TierStats, offline: float = 0.0) -> None:
+        """Prepare; ``offline`` is for how many seconds after its last proof an entry may serve, see ``unproven``."""
         self._options = options
+        self._offline = offline
+        self._proven = -math.inf
+        self._gate = Gate(0.0)
         self._stats = stats
         self._max_small = max(1, options.max_entries // _SMALL_SHARE)
         self.enabled = options.max_entries > 0
+        self.copies = options.copy
         self.table: dict[str, Item] = {}
         self._small: OrderedDict[str, Item] = OrderedDict()
         self._main: OrderedDict[str, Item] = OrderedDict()
@@ -108,12 +122,21 @@ class Local:
         self._doubted: tuple[deque[Item], ...] = ()  # suspect entries, by how often they were used: the most used first
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
 
-    def reader(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any]:
+    def reader(
+        self,
+        gate: Gate,
+        clock: Clock,
+        all_lookups: Histogram,
+        decode: Callable[[bytes, str], Any] = lambda payload, _: payload,
+    ) -> Callable[[str], Any]:
         """Return the hit path: a function of the key that gives the value, or ABSENT.
+
+        With ``copy`` the bytes are held here, and each hit is a call of ``decode`` with them and the key.
 
         A closure, because its cells are read faster than attributes: a hit costs one dict lookup, one clock, two
         comparisons and two counters. One hit in 64 is timed, and stands for all of them.
         """
+        self._gate = gate
         lookup, stats, sample = self.table.get, self._stats, self._sample
 
         def peek(key: str) -> Any:
@@ -129,7 +152,11 @@ class Local:
                 sample(key, clock, all_lookups)
             return item.value
 
-        return peek
+        def peek_copy(key: str) -> Any:
+            held = peek(key)
+            return held if held is ABSENT or held is MISSING else decode(held, key)
+
+        return peek_copy if self.copies else peek
 
     def _sample(self, key: str, clock: Clock, all_lookups: Histogram) -> None:
         began = perf_counter()
@@ -145,6 +172,18 @@ class Local:
         if item is None or item.expires <= now or not all(mark.stands for mark in item.guards):
             return None
         return item
+
+    def note_proof(self, now: float) -> None:
+        """Take note until when the listener has just proved what is here to be fresh."""
+        if self._gate.until > now:
+            self._proven = now if self._gate.until == math.inf else self._gate.until
+
+    def unproven(self, key: str, now: float) -> Item | None:
+        """Return the entry that may serve, marked stale, though the gate is shut and L2 away; None if none may.
+
+        Only for ``offline`` seconds after the last proof, which bounds how old it can be; a suspect one never.
+        """
+        return self.answering(key, now) if self._offline and now < self._proven + self._offline else None
 
     def begin(self, key: str) -> Fence:
         """Register a fence for a fill that is about to read ``key``; ``commit`` or ``abandon`` it, whatever happens."""
@@ -174,7 +213,10 @@ class Local:
             return False
         del self._fences[key]
         life = self._options.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only
-        return self._insert(Item(key, stored, now + min(life, remaining), guards))
+        item = Item(key, stored, now + min(life, remaining), guards)
+        if self.copies and stored.value is not MISSING:
+            item.value = stored.envelope.payload
+        return self._insert(item)
 
     def drop(self, key: str) -> None:
         """Forget ``key`` and void every fill of it in flight."""

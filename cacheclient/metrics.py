@@ -32,7 +32,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "coalesced": ("process",),
     "leases": ("granted", "wait", "value"),
     "invalidations": ("key/local", "key/remote", "tag/local", "tag/remote", "pattern/local", "event/remote"),
-    "stale_served": ("load_failed", "reloading"),
+    "stale_served": ("load_failed", "reloading", "offline"),
     "revalidated": ("trusted", "dropped"),
     "events": ("invalidate", "update", "prewarm", "unknown", "malformed"),
     "audited": tuple(f"{comparison}/{window}" for comparison in Comparison for window in AUDIT_WINDOWS),

@@ -45,6 +45,11 @@ def _check(owner: str, name: str, value: float, low: float, high: float, kind: t
         raise ConfigurationError(f"{owner}.{name}={value!r}: {noun} from {low:.15g} to {high:.15g}")
 
 
+def _check_flag(owner: str, name: str, value: object) -> None:
+    if not isinstance(value, bool):
+        raise ConfigurationError(f"{owner}.{name}={value!r}: true or false")
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class L1Options:
     """The tier in the process.
@@ -54,18 +59,22 @@ class L1Options:
         max_bytes: encoded bytes held at most (the Python objects are larger by a factor that depends on the type).
         ttl: seconds an entry lives at most; never longer than it lives in L2.
         jitter: share of the ttl, 0 to 0.5, by which lives are shortened at random, so that they do not end together.
+        copy: give every caller a value of its own, decoded anew at each hit, instead of one that callers share: for
+            applications that change what they get. A hit then costs as much as decoding does.
     """
 
     max_entries: int = 10_000
     max_bytes: int = 64 * 2**20
     ttl: float = TTL.SHORT.value
     jitter: float = 0.1
+    copy: bool = False
 
     def __post_init__(self) -> None:
         _check("l1", "max_entries", self.max_entries, 0, 10**8, int)
         _check("l1", "max_bytes", self.max_bytes, 1024, 2**40, int)
         _check("l1", "ttl", self.ttl, 0.001, 86_400)
         _check("l1", "jitter", self.jitter, 0, 0.5)
+        _check_flag("l1", "copy", self.copy)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,17 +177,20 @@ class FailsafeOptions:
         window: seconds after its lifetime for which a value may still be served if its loader fails; 0 turns this off.
         throttle: seconds for which the fleet then leaves the failing loader alone.
         revalidate: serve the stale value at once and reload behind it, instead of making a reader wait for the load.
+        offline: seconds for which L1 goes on answering, marked stale, after its last proof of freshness has run out,
+            while Redis does not answer either. What others invalidate meanwhile is not seen. 0 turns this off.
     """
 
     window: float = 0.0
     throttle: float = 5.0
     revalidate: bool = False
+    offline: float = 0.0
 
     def __post_init__(self) -> None:
         _check("failsafe", "window", self.window, 0, 30 * 86_400)
         _check("failsafe", "throttle", self.throttle, 0.01, 3600)
-        if not isinstance(self.revalidate, bool):
-            raise ConfigurationError(f"failsafe.revalidate={self.revalidate!r}: true or false")
+        _check("failsafe", "offline", self.offline, 0, 86_400)
+        _check_flag("failsafe", "revalidate", self.revalidate)
         if self.revalidate and not self.window:
             raise ConfigurationError("failsafe.revalidate=True: needs failsafe.window above 0")
 

@@ -20,7 +20,7 @@ class Entry(Generic[T]):
         age: seconds since it was written to L2, by the Redis server's clock.
         remaining: seconds for which the tier that answered will go on serving it, unless something happens to it.
         write_id: the id of that write, in hex.
-        stale: why it is past its time (``load_failed``); empty if it is not.
+        stale: why it is past its time (``load_failed``), or not proved to be within it (``offline``); empty if neither.
         tags: what it can be invalidated by.
         size: bytes in Redis, envelope included.
         codec: how it is encoded there: ``msgpack``, ``json+compressed``, ...

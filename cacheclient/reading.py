@@ -22,13 +22,13 @@ from typing import Any, Final, Protocol
 from cacheclient.clock import Clock
 from cacheclient.codec import codec_name
 from cacheclient.contract import Tier
-from cacheclient.entry import KEPT
+from cacheclient.entry import KEPT, UNPROVEN
 from cacheclient.errors import UnavailableError
-from cacheclient.jobs import LOAD_FAILED
+from cacheclient.jobs import LOAD_FAILED, OFFLINE
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
 from cacheclient.local import Fence, Local, Mark
-from cacheclient.missing import ABSENT
+from cacheclient.missing import ABSENT, MISSING
 from cacheclient.provenance import Entry
 from cacheclient.remote import Store
 from cacheclient.serializer import Serializer, Stored
@@ -38,6 +38,13 @@ from cacheclient.tags import Tags, names
 _Settled = tuple[str, Stored | None, tuple[Mark, ...] | None]  # Redis key, what may be used, what L1 must watch
 Found = tuple[Stored | None, bool]  # what may be used, and whether it is fresh
 _NOTHING: Final[Found] = (None, False)
+
+
+def _stale(flags: int) -> str:
+    """Return why a value with these flags is past its time, or not proved to be within it."""
+    if flags & UNPROVEN:
+        return OFFLINE
+    return LOAD_FAILED if flags & KEPT else ""
 
 
 class Waiter(Protocol):
@@ -121,9 +128,9 @@ class Reader:
     async def entry(self, key: str) -> Entry[Any] | None:
         """Return the value of ``key`` with its provenance, or None."""
         item = self._local.table.get(key)
-        if item is not None and self.peek(key) is not ABSENT:
+        if item is not None and (value := self.peek(key)) is not ABSENT:
             return Entry(
-                value=item.value, tier=Tier.L1, age=self._serializer.age(item.written_ms),
+                value=value, tier=Tier.L1, age=self._serializer.age(item.written_ms),
                 remaining=max(0.0, item.ends - self._clock()), write_id=item.write_id.hex(),
                 stale=LOAD_FAILED if item.kept else "", tags=names(item.tags), size=item.size, codec=self._codec,
             )  # fmt: skip
@@ -132,9 +139,10 @@ class Reader:
             return None
         envelope = stored.envelope
         return Entry(
-            value=stored.value, tier=Tier.L2, age=self._serializer.age(envelope.written_ms),
+            value=stored.value, tier=Tier.L1 if envelope.flags & UNPROVEN else Tier.L2,
+            age=self._serializer.age(envelope.written_ms),
             remaining=max(0.0, self._serializer.remaining(stored)), write_id=envelope.write_id.hex(),
-            stale=LOAD_FAILED if envelope.flags & KEPT else "", tags=names(envelope.tags), size=stored.size,
+            stale=_stale(envelope.flags), tags=names(envelope.tags), size=stored.size,
             codec=self._codec,
         )  # fmt: skip
 
@@ -167,7 +175,7 @@ class Reader:
     def _take(self, batch: _Batch, keys: Sequence[str], values: Sequence[bytes | None] | UnavailableError) -> None:
         """Take the answer to a part of a batch."""
         if isinstance(values, UnavailableError):
-            self._settle(batch, [(full, None, None) for full in keys])
+            self._go_without(batch, keys)
             return
         load, guards_of = self._serializer.load, self._tags.guards
         standing = None if len(self._journal) else self._tags.standing()
@@ -199,7 +207,8 @@ class Reader:
         try:
             stand = await self._tags.stand_all([stored.envelope.tags for _, stored in unsure])
         except UnavailableError:
-            pass
+            self._go_without(batch, [full for full, _ in unsure])
+            unsure, stand = [], []
         finally:
             self._settle(
                 batch,
@@ -208,6 +217,34 @@ class Reader:
                     for (full, stored), stands in zip(unsure, stand, strict=True)
                 ],
             )
+
+    def _go_without(self, batch: _Batch, keys: Sequence[str]) -> None:
+        """Answer what L1 may serve without a proof while Redis is away; the rest are misses."""
+        local, now, cut = self._local, self._clock(), self._cut
+        rest: list[_Settled] = []
+        for full in keys:
+            item = local.unproven(full[cut:], now)
+            if item is None:
+                rest.append((full, None, None))
+                continue
+            if batch.fences:
+                local.abandon(full[cut:], batch.fences[full])
+            value = item.value
+            if local.copies and value is not MISSING:
+                value = self._serializer.decode(value, full)
+            waiters = batch.waiters[full]
+            self._stats.stale_served[OFFLINE] += len(waiters)
+            self._tell_each(waiters, item.unproven(value, now, self._serializer.now_ms()), full, fresh=True)
+        self._settle(batch, rest)
+
+    def _tell_each(self, waiters: Sequence[Waiter], stored: Stored, full: str, *, fresh: bool) -> None:
+        """Tell everybody who waits; where callers are to have values of their own, each of one of its own."""
+        for number, waiter in enumerate(waiters):
+            own = stored
+            if number and self._local.copies:
+                own = Stored(self._serializer.copy(stored.value, full), stored.envelope, stored.size)
+            if not waiter.done():
+                waiter.set_result((own, fresh))
 
     def _settle(self, batch: _Batch, settled: Sequence[_Settled]) -> None:
         """Fill L1 with what is fresh, and tell everybody who waits."""
@@ -228,6 +265,9 @@ class Reader:
                 hits += len(waiters)
             else:
                 misses += len(waiters)
+            if local.copies and stored is not None:
+                self._tell_each(waiters, stored, full, fresh=found[1])
+                continue
             for waiter in waiters:
                 if not waiter.done():  # its caller may have been cancelled
                     waiter.set_result(found)

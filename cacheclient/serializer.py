@@ -112,6 +112,22 @@ class Serializer:
         self._stats.errors[f"{Tier.L2}/{ErrorType.SERIALIZATION}"] += 1
         return None
 
+    def decode(self, payload: bytes, key: str) -> Any:
+        """Return the value of a payload that has been decoded before.
+
+        Raises:
+            CodecError: if the codec has changed its mind.
+        """
+        return self._keyed.decode_for(key, payload) if self._keyed else self._decode(payload)
+
+    def copy(self, value: Any, key: str) -> Any:
+        """Return a value that shares nothing with ``value``: what a reader of its entry would get.
+
+        Raises:
+            CodecError: if it cannot be encoded.
+        """
+        return value if value is MISSING else self.decode(self.encode(value, key), key)
+
     def remaining(self, stored: Stored) -> float:
         """Return the seconds until ``stored`` is stale; negative if it is."""
         return stored.envelope.remaining(self._clock.now_ms())

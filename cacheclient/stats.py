@@ -117,7 +117,7 @@ class Stats:
     leases: Counter[str] = field(default_factory=Counter)  # by answer: granted, wait, value
     invalidations: Counter[str] = field(default_factory=Counter)  # by "mode/origin"
     errors: Counter[str] = field(default_factory=Counter)  # by "tier/type"
-    stale_served: Counter[str] = field(default_factory=Counter)  # by reason: load_failed, reloading
+    stale_served: Counter[str] = field(default_factory=Counter)  # by reason: load_failed, reloading, offline
     revalidated: Counter[str] = field(default_factory=Counter)  # suspect entries of L1, by outcome: trusted, dropped
     events: Counter[str] = field(default_factory=Counter)  # heard on the channels, by type
     audited: Counter[str] = field(default_factory=Counter)  # by "comparison/window"

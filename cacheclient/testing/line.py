@@ -68,6 +68,8 @@ class Line:
 
     def cut(self) -> None:
         """Break the connection: what waits is lost, and so is whatever happens until ``connect``."""
+        if self._up:
+            self._tell([])  # it has proved itself until now
         self._up = False
         self.waiting.clear()
         self.gate.until = 0.0
@@ -83,6 +85,7 @@ class Line:
             repeat()
         self._tell(None)
         self.gate.until = math.inf
+        self._tell([])
         self._stats.listener_connected = True
 
     # -- for the cache ------------------------------------------------------------------------------------------------

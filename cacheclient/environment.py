@@ -56,6 +56,8 @@ def to_env(url: str, *, namespace: str, version: int = 1, **settings: Unpack[Set
     space = KeySpace(namespace, version)
     if settings.get("password") is not None or (target.password and settings.get("password_file") is None):
         raise ConfigurationError("password: environments are widely readable; give password_file instead")
+    if settings.get("versions") is not None:
+        raise ConfigurationError("versions: functions cannot be in an environment")
     if not isinstance(made["codec"], str):
         raise ConfigurationError(f"codec={made['codec']!r}: only the name of a codec can be in an environment")
     given = {variable: settings.get(name) for name, variable in _TEXTS.items()}

@@ -169,6 +169,7 @@ def test_files_go_through_the_environment(tmp_path: Path) -> None:
         ("redis://u:p@h", {}, "give password_file instead"),
         ("redis://h", {"codec": MsgpackCodec()}, "only the name of a codec"),
         ("redis://h", {"colour": "red"}, "colour: no such setting"),
+        ("redis://h", {"versions": lambda _: None}, "functions cannot be in an environment"),
     ],
 )
 def test_what_no_environment_can_say_is_refused(url: str, given: dict[str, Any], says: str) -> None:

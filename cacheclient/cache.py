@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from time import perf_counter
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from typing import Any, ParamSpec, TypeGuard, TypeVar, Unpack, overload
 
 from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
@@ -26,6 +26,7 @@ from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, T
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.provenance import Entry
+from cacheclient.reading import Found
 from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
 from cacheclient.writes import Writes
@@ -180,13 +181,32 @@ class AsyncCache(Writes[T]):
         if not self._open:
             self._check_open()
         began = perf_counter()
-        stored, in_time = await self._read(key)
-        terms = self._terms(ttl, negative_ttl, tags, stale, load_timeout)
+        found = await self._read(key)
+        if self._settles(found):
+            return found[0].value
+        return await self._beyond_l2(
+            found, began, key, load,
+            ttl=ttl, negative_ttl=negative_ttl, tags=tags, stale=stale, load_timeout=load_timeout,
+        )  # fmt: skip
+
+    def _settles(self, found: Found) -> TypeGuard[tuple[Stored, bool]]:
+        """Return whether a read of L2 gave what ``get_or_load`` returns without more ado. Any thread may ask."""
+        stored, in_time = found
+        return stored is not None and in_time and not self._due_early(stored)
+
+    async def _beyond_l2(
+        self, found: Found, began: float, key: str, load: Loader, **options: Unpack[LoadOptions]
+    ) -> Any:
+        """Go on with ``get_or_load`` after a read of L2 that did not settle it, begun at ``began`` (perf_counter)."""
+        stored, in_time = found
+        terms = self._terms(
+            options.get("ttl"), options.get("negative_ttl"), options.get("tags", ()), options.get("stale"),
+            options.get("load_timeout"),
+        )  # fmt: skip
         if stored is not None and not in_time and -self._parts.serializer.remaining(stored) > terms.stale:
             stored = None
         if stored is not None and (in_time or self.options.failsafe.revalidate):
-            if not in_time or self._due_early(stored):
-                self._parts.flights.reload(Job(key, load, terms, seen=stored))
+            self._parts.flights.reload(Job(key, load, terms, seen=stored))
             if not in_time:
                 self._stats.stale_served[RELOADING] += 1
             return stored.value

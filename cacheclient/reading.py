@@ -88,7 +88,7 @@ class Reader:
         stats: Stats,
         clock: Clock,
     ) -> None:
-        self._space = space
+        self.full = space.full
         self._cut = len(space.prefix)  # what a Redis key has before the id
         self._store = store
         self._local = local
@@ -107,18 +107,18 @@ class Reader:
 
         What is fresh fills L1.
         """
-        loop = asyncio.get_running_loop()
+        full, loop = self.full(key), asyncio.get_running_loop()
+        if self._batch is None:
+            loop.call_soon(self.leave)
         future: asyncio.Future[Found] = loop.create_future()
-        self.join(key, future, loop)
+        self.join(full, future)
         return future
 
-    def join(self, key: str, waiter: Waiter, loop: asyncio.AbstractEventLoop) -> None:
-        """Have ``waiter`` told of the read of ``key`` in this tick of ``loop``."""
-        full = self._space.full(key)
+    def join(self, full: str, waiter: Waiter) -> None:
+        """Have ``waiter`` told of the Redis key ``full``; whoever calls this also sees to it that the batch leaves."""
         batch = self._batch
         if batch is None:
             batch = self._batch = _Batch()
-            loop.call_soon(self._leave)
         waiters = batch.waiters.get(full)
         if waiters is None:
             batch.waiters[full] = [waiter]
@@ -154,7 +154,7 @@ class Reader:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
-    def _leave(self) -> None:
+    def leave(self) -> None:
         """Send the batch, without what Redis still has to forget; who comes now makes another."""
         batch, self._batch = self._batch, None
         if batch is None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from time import perf_counter
 from typing import Any, ParamSpec, TypeVar, Unpack, overload
 
 from cacheclient.cache import AsyncCache
@@ -98,8 +99,9 @@ class Cache(SyncWrites[T]):
             value = runtime.cache.peek(key)
             if value is not ABSENT:
                 return default if value is MISSING else value
-        runtime = self._here()
-        return runtime.run(runtime.cache.get(key, default))
+        stored, fresh = self._here().crossing.read(key)
+        value = stored.value if stored is not None and fresh else MISSING
+        return default if value is MISSING else value
 
     def get_many(self, keys: Iterable[str]) -> dict[str, T]:
         """Return the values of those ``keys`` that are cached."""
@@ -138,7 +140,14 @@ class Cache(SyncWrites[T]):
             if value is not ABSENT:
                 return value
         runtime = self._here()
-        return runtime.run(runtime.cache.get_or_load(key, runtime.in_thread(load), **options))
+        cache, loaded = runtime.cache, runtime.in_thread(load)
+        if options.get("fresh"):
+            return runtime.run(cache.get_or_load(key, loaded, **options))
+        began = perf_counter()
+        found = runtime.crossing.read(key)
+        if cache._settles(found):  # noqa: SLF001  the two faces of one cache
+            return found[0].value
+        return runtime.run(cache._beyond_l2(found, began, key, loaded, **options))  # noqa: SLF001
 
     def get_or_load_many(
         self,

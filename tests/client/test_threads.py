@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -28,6 +29,7 @@ from cacheclient import (
     L1Options,
     SyncOptions,
 )
+from cacheclient.testing import Fleet
 from tests.conftest import PATIENCE, Server, free_port
 
 OPTIONS = CacheOptions(l1=L1Options(jitter=0), sync=SyncOptions(max_staleness=0.3))
@@ -96,6 +98,95 @@ def test_an_interrupt_ends_the_wait_and_the_call_on_the_loop(namespace: str) -> 
         wait_for(lambda: len(asyncio.all_tasks(runtime.loop)) == 2)  # the journal and the flight, but no caller
         go.set()
         wait_for(lambda: cache.get("a") == "late")
+
+
+def occupied(cache: Cache[Any]) -> tuple[threading.Event, threading.Event]:
+    """Keep the loop busy; return what is set when it is, and what sets it free."""
+    runtime = cache._runtime
+    assert runtime is not None
+    held, go = threading.Event(), threading.Event()
+
+    def occupy() -> None:
+        held.set()
+        go.wait(PATIENCE)
+
+    runtime.loop.call_soon_threadsafe(occupy)
+    assert held.wait(PATIENCE)
+    return held, go
+
+
+def test_reads_of_many_threads_travel_together() -> None:
+    fleet = Fleet()
+    with fleet.threads("threads") as cache, ThreadPoolExecutor(8) as pool:
+        assert cache.set_many({str(number): number for number in range(4)})
+        _, go = occupied(cache)
+        reads = [pool.submit(cache.get, str(number % 5), MISSING) for number in range(8)]
+        wait_for(lambda: len(cache._runtime.crossing._asked) == 8)  # type: ignore[union-attr]
+        fleet.store.log.clear()
+        go.set()
+        assert [read.result(PATIENCE) for read in reads] == [0, 1, 2, 3, MISSING, 0, 1, 2]
+        fetched = [call.split() for call in fleet.store.called("fetch")]
+    assert sorted(fetched[0]) == [f"threads:v1:{number}" for number in range(5)]
+    assert all("tag" in key for keys in fetched[1:] for key in keys)
+
+
+def test_an_interrupted_reader_shifts_no_answer_of_its_thread() -> None:
+    fleet = Fleet()
+    main = threading.get_ident()
+    with fleet.threads("threads") as cache:
+        assert cache.set_many({"a": "a", "b": "b"})
+        _, go = occupied(cache)
+        asked = cache._runtime.crossing._asked  # type: ignore[union-attr]
+        interrupter = threading.Thread(
+            target=lambda: (wait_for(lambda: asked), signal.pthread_kill(main, signal.SIGINT))
+        )
+        interrupter.start()
+        with pytest.raises(KeyboardInterrupt):
+            cache.get("a")
+        interrupter.join()
+        go.set()
+        wait_for(lambda: not asked)
+        assert [cache.get(key) for key in "ba"] == ["b", "a"]  # the late answer to the first was for nobody
+
+
+def test_closing_ends_the_reads_that_the_loop_never_saw(namespace: str) -> None:
+    cache = Cache.from_url("memory://", namespace=namespace)
+    cache.start()
+    crossing = cache._here().crossing
+    crossing._awake = True  # so that nobody wakes the loop
+    with ThreadPoolExecutor(2) as pool:
+        reads = [pool.submit(cache.get, "a") for _ in range(2)]
+        wait_for(lambda: len(crossing._asked) == 2)
+        cache.close()
+        for read in reads:
+            with pytest.raises(ClosedError):
+                read.result(PATIENCE)
+    with pytest.raises(ClosedError):
+        crossing.read("a")
+    assert len(crossing._asked) == 1
+
+
+def test_a_key_that_cannot_be_is_refused_in_its_thread(namespace: str) -> None:
+    with Cache.from_url("memory://", namespace=namespace) as cache:
+        for wrong in ("", "a\n", 7):
+            with pytest.raises(ConfigurationError, match="key="):
+                cache.get(wrong)  # type: ignore[arg-type]
+        assert cache.get("a", MISSING) is MISSING
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_uvloop_is_used_where_it_is_installed(
+    namespace: str, monkeypatch: pytest.MonkeyPatch, *, installed: bool
+) -> None:
+    made = []
+
+    def new_event_loop() -> asyncio.AbstractEventLoop:
+        made.append(asyncio.new_event_loop())
+        return made[0]
+
+    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(new_event_loop=new_event_loop) if installed else None)
+    with Cache.from_url("memory://", namespace=namespace) as cache:
+        assert (cache._here().loop in made) == installed
 
 
 def test_calls_that_race_with_close_end_one_way_or_the_other(shared_server: Server, namespace: str) -> None:

@@ -62,7 +62,7 @@ async def test_a_cancelled_caller_takes_nothing_from_those_who_wait_for_the_same
 async def test_all_callers_may_be_cancelled_and_nothing_is_left(hand: Hand) -> None:
     cache = await filled(hand, "a")
     answer = hand.store.hold("fetch", executed=True)
-    reads = [asyncio.create_task(cache.get("a")) for _ in range(3)]
+    reads = [asyncio.create_task(cache.get("a")), asyncio.create_task(cache.get("of which nothing is stored"))]
     await answer.reached.wait()
     for read in reads:
         read.cancel()

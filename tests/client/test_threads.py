@@ -135,6 +135,7 @@ def test_an_interrupted_reader_shifts_no_answer_of_its_thread() -> None:
     main = threading.get_ident()
     with fleet.threads("threads") as cache:
         assert cache.set_many({"a": "a", "b": "b"})
+        assert cache.get("c", MISSING) is MISSING  # the thread has its place to wait now, and would use it again
         _, go = occupied(cache)
         asked = cache._runtime.crossing._asked  # type: ignore[union-attr]
         interrupter = threading.Thread(

@@ -5,7 +5,8 @@
 sentinel() {
   asked=$1
   shift
-  REDISCLI_AUTH=$(cat /secrets/sentinel-auth) timeout 2 redis-cli -h "$asked" -p "$SENTINEL_PORT" "$@"
+  # shellcheck disable=SC2086  # TLS holds several options, or none
+  REDISCLI_AUTH=$(cat /secrets/sentinel-auth) timeout 2 redis-cli ${TLS:-} -h "$asked" -p "$SENTINEL_PORT" "$@"
 }
 
 find_master() {
@@ -16,7 +17,8 @@ find_master() {
 redis() {
   asked=$1
   shift
-  REDISCLI_AUTH=$(cat /secrets/app) timeout 2 redis-cli --user app -h "$asked" -p "$PORT" "$@"
+  # shellcheck disable=SC2086  # TLS holds several options, or none
+  REDISCLI_AUTH=$(cat /secrets/app) timeout 2 redis-cli ${TLS:-} --user app -h "$asked" -p "$PORT" "$@"
 }
 
 # What the pod does: it waits for /scratch/start, and writes from then on until /scratch/stop appears.

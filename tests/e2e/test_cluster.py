@@ -1,170 +1,30 @@
 """The dev stack on a real cluster: it comes up, serves clients through Sentinel, and keeps their data.
 
-Needs KUBECONFIG and kubectl. CACHESTACK_E2E_SET holds settings for a cluster with other images than the stack file
-names, separated by spaces: ``redis.image=redis:7.0 sentinel.image=redis:7.0``. All happens in a namespace of its own.
+Needs KUBECONFIG and kubectl; see ``tests/e2e/cluster.py`` for a cluster with other images.
 """
 
 from __future__ import annotations
 
-import json
-import os
-import secrets
-import shutil
-import subprocess
-import time
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator
 from functools import partial
-from itertools import pairwise
-from pathlib import Path
-from string import Template
-from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from cacheclient.contract import Component, Label, Port, set_name
-from infra import credentials, render
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+from cacheclient.contract import Component, Port
+from tests.e2e.cluster import Cluster, brought_up, eventually, longest_gap, sentinels, settle, writing
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(600)]
 
-STACK = "dev"
-HERE = Path(__file__).parent
 # The promise for a planned handover (a rollout, a drain, the deletion of the master's pod), and the time-out of the
 # client's calls: a call that was under way is noticed only then.
 WRITE_GAP_SECONDS = 5.0 + 2.0
 
 
-@dataclass(frozen=True)
-class Cluster:
-    """A namespace of a real cluster, through kubectl."""
-
-    namespace: str
-    overrides: tuple[str, ...]
-    folder: Path
-
-    def kubectl(self, *arguments: str, stdin: str | None = None, seconds: float = 60) -> str:
-        command = ["kubectl", "--namespace", self.namespace, *arguments]
-        done = subprocess.run(command, input=stdin, capture_output=True, text=True, timeout=seconds, check=False)
-        assert done.returncode == 0, f"{' '.join(command)}: {done.stderr or done.stdout}"
-        return done.stdout
-
-    def render(self, *overrides: str) -> render.Rendered:
-        """Write the stack's manifests, with further overrides, into the folder."""
-        rendered = render.render(STACK, overrides=(*self.overrides, *overrides))
-        render.write(rendered, self.folder)
-        return rendered
-
-    def apply(self) -> None:
-        self.kubectl("apply", "--server-side", "--filename", str(self.folder))
-
-    def client(self, script: str) -> str:
-        """Run a shell script in the client pod, with the functions of client.sh."""
-        return self.kubectl("exec", "client", "--", "sh", "-uc", f". /scripts/client.sh\n{script}").strip()
-
-    def master(self) -> str:
-        """The pod that the Sentinels name as master."""
-        return self.client("find_master").partition(".")[0]
-
-    def pods(self, component: Component) -> dict[str, dict[str, Any]]:
-        listed = self.kubectl("get", "pods", "--selector", f"{Label.COMPONENT}={component}", "--output", "json")
-        return {pod["metadata"]["name"]: pod for pod in json.loads(listed)["items"]}
-
-    def prints(self, expected: str, *arguments: str) -> bool:
-        return expected in self.kubectl(*arguments)
-
-
-def eventually(condition: Callable[[], bool], what: str, seconds: float = 90) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline, f"not within {seconds:.0f} s: {what}"
-        time.sleep(0.5)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """The dev stack, applied and ready, with a client pod; removed afterwards."""
-    for name, found in {"KUBECONFIG": os.environ.get("KUBECONFIG"), "kubectl": shutil.which("kubectl")}.items():
-        if not found:
-            pytest.skip(f"needs a Kubernetes cluster: no {name}")
-    namespace = f"cache-e2e-{secrets.token_hex(3)}"
-    overrides = [f"namespace={namespace}", *os.environ.get("CACHESTACK_E2E_SET", "").split()]
-    cluster = Cluster(namespace, tuple(overrides), tmp_path_factory.mktemp("manifests"))
-    if "servicemonitors.monitoring.coreos.com" in cluster.kubectl("get", "crd", "--output", "name"):
-        cluster = Cluster(namespace, (*cluster.overrides, "monitoring.enabled=true"), cluster.folder)
-    try:
-        rendered = cluster.render()
-        cluster.apply()
-        secret = credentials.secret_manifest(rendered.outputs["secretName"], namespace, credentials.generate())
-        cluster.kubectl("create", "--filename", "-", stdin=json.dumps(secret))
-        start_client(cluster, rendered)
-        settle(cluster)
-        yield cluster
-    finally:
-        cluster.kubectl("delete", "namespace", namespace, "--ignore-not-found", seconds=180)
-
-
-def sentinels(cluster: Cluster) -> list[str]:
-    return list(cluster.pods(Component.SENTINEL))
-
-
-def settle(cluster: Cluster) -> None:
-    """Wait until all pods are ready and every Sentinel knows all others, for only then a failover can succeed."""
-    for component in (Component.SENTINEL, Component.REDIS):
-        cluster.kubectl("rollout", "status", f"statefulset/{component}", "--timeout=240s", seconds=250)
-    for host in sentinels(cluster):
-        eventually(partial(knows_all, cluster, host), f"{host} knows two healthy replicas and two other Sentinels")
-
-
-def knows_all(cluster: Cluster, host: str) -> bool:
-    master = cluster.client(f'sentinel {host} SENTINEL master "$SET" | paste - -').splitlines()
-    known = dict(line.split("\t") for line in master if "\t" in line)
-    replicas = cluster.client(f'sentinel {host} SENTINEL replicas "$SET" | paste - -')
-    healthy = replicas.count("flags\tslave\n") == replicas.count("master-link-status\tok\n") == 2
-    return healthy and (known.get("num-other-sentinels"), known.get("flags")) == ("2", "master")
-
-
-def start_client(cluster: Cluster, rendered: render.Rendered) -> None:
-    host, _, sentinel_port = rendered.outputs["sentinelAddress"].rpartition(":")
-    stateful_set = rendered.manifests["08-statefulset-redis.yaml"]
-    values = {
-        "set": set_name(STACK),
-        "secret": rendered.outputs["secretName"],
-        "host": host,
-        "sentinel_port": sentinel_port,
-        "port": rendered.outputs["redisPort"],
-        "image": stateful_set["spec"]["template"]["spec"]["containers"][0]["image"],
-    }
-    cluster.kubectl("create", "configmap", "client", f"--from-file={HERE / 'client.sh'}")
-    pod = Template((HERE / "client.yaml").read_text(encoding="utf-8")).substitute(values)
-    cluster.kubectl("create", "--filename", "-", stdin=pod)
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=90s", seconds=100)
-
-
-@contextmanager
-def writing(cluster: Cluster) -> Iterator[None]:
-    """Have the client write all the time; at the end all that was acknowledged must be there."""
-    cluster.client("touch /scratch/start")
-    eventually(lambda: cluster.client("ls /scratch/start || true") == "", "the client starts")
-    eventually(lambda: acknowledged(cluster) > 20, "the client writes")
-    try:
-        yield
-    finally:
-        before = acknowledged(cluster)
-        eventually(lambda: acknowledged(cluster) > before + 20, "the client writes again")
-        cluster.client("touch /scratch/stop")
-        eventually(lambda: cluster.client("ls /scratch/done || true") != "", "the writer stops")
-
-
-def acknowledged(cluster: Cluster) -> int:
-    return int(cluster.client("cat /scratch/acknowledged 2>/dev/null | wc -l"))
-
-
-def longest_gap(cluster: Cluster) -> float:
-    times = [float(line.split()[1]) for line in cluster.client("cat /scratch/acknowledged").splitlines()]
-    return max(later - earlier for earlier, later in pairwise(times))
+    with brought_up("dev", tmp_path_factory.mktemp("manifests")) as found:
+        yield found
 
 
 def test_every_sentinel_names_the_same_master_and_can_replace_it(cluster: Cluster) -> None:

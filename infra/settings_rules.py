@@ -5,15 +5,20 @@ Every function is pure and yields one line per contradiction. ``contradictions``
 
 from __future__ import annotations
 
+import re
+from contextlib import suppress
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from infra.quantities import MIB, millicores, size_bytes
 from infra.redis_conf import MAXMEMORY_SHARE, maxmemory_bytes
+from infra.strict import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from infra.settings import Container, Redis, Settings
+    from infra.settings import Container, Settings
 
 # A snapshot or an AOF rewrite forks, and each page written meanwhile exists twice. Measured on 1 GiB of entries under a
 # steady write load: 105 to 292 MiB, so 30 % is reserved. Client buffers and the server itself take the rest.
@@ -24,15 +29,12 @@ STORAGE_PER_MAXMEMORY: Final = 3
 
 
 def contradictions(settings: Settings) -> Iterator[str]:
-    """Yield one line, path first, per rule that the settings break."""
-    yield from quorum(settings)
-    yield from timing(settings)
-    yield from memory(settings.redis)
-    yield from storage(settings.redis)
-    yield from backup(settings)
-    for name, container in containers(settings).items():
-        yield from cpu(name, container)
-    yield from priority(settings)
+    """Yield one line, path first, per rule that the settings break; a rule on a refused value says nothing."""
+    for rule in (quorum, timing, memory, storage, backup, cpu, priority, addresses, schedules):
+        try:
+            yield from rule(settings)
+        except RefusedError:
+            continue
 
 
 def containers(settings: Settings) -> dict[str, Container]:
@@ -78,8 +80,9 @@ def timing(settings: Settings) -> Iterator[str]:
         )
 
 
-def memory(redis: Redis) -> Iterator[str]:
+def memory(settings: Settings) -> Iterator[str]:
     """Require that data, a fork's copies, the backlog and the server fit, or the kernel kills the container."""
+    redis = settings.redis
     try:
         data = maxmemory_bytes(size_bytes(redis.memory))
     except ValueError as error:
@@ -94,8 +97,9 @@ def memory(redis: Redis) -> Iterator[str]:
         )
 
 
-def storage(redis: Redis) -> Iterator[str]:
+def storage(settings: Settings) -> Iterator[str]:
     """Require room for the worst moment of a rewrite: on a full volume Redis refuses every write."""
+    redis = settings.redis
     need = int(STORAGE_PER_MAXMEMORY * MAXMEMORY_SHARE * size_bytes(redis.memory))
     if size_bytes(redis.storage) < need:
         yield (
@@ -135,11 +139,13 @@ _NEEDED: Final = {
 }
 
 
-def cpu(name: str, container: Container) -> Iterator[str]:
+def cpu(settings: Settings) -> Iterator[str]:
     """Refuse a request above its limit, as Kubernetes would later, pod by pod."""
-    if millicores(container.cpu_request) > millicores(container.cpu_limit):
-        limit = f"{name}.cpuLimit ({container.cpu_limit})"
-        yield f"{name}.cpuRequest: {container.cpu_request} is not allowed; at most {limit}"
+    for name, container in containers(settings).items():
+        with suppress(RefusedError):
+            if millicores(container.cpu_request) > millicores(container.cpu_limit):
+                limit = f"{name}.cpuLimit ({container.cpu_limit})"
+                yield f"{name}.cpuRequest: {container.cpu_request} is not allowed; at most {limit}"
 
 
 def priority(settings: Settings) -> Iterator[str]:
@@ -150,3 +156,33 @@ def priority(settings: Settings) -> Iterator[str]:
             f"priority.className: {name!r} is not allowed; priority.value ({value}) declares a class, which needs a "
             "name that does not begin with system-"
         )
+
+
+def addresses(settings: Settings) -> Iterator[str]:
+    """Refuse addresses that are none, which no pattern finds: 300.0.0.0/8, 10.0.0.1/8, a port of 70000."""
+    for cidr in settings.backup.object_store_cidrs:
+        try:
+            ip_network(cidr)
+        except ValueError as error:
+            yield f"backup.objectStoreCidrs: {cidr!r} is not allowed; an address range such as 10.0.0.0/8: {error}"
+    try:
+        urlsplit(settings.backup.endpoint).port  # noqa: B018  reading it checks it
+    except ValueError as error:
+        yield f"backup.endpoint: {settings.backup.endpoint!r} is not allowed; {error}"
+
+
+_CRON_FIELDS: Final = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "month": (1, 12), "weekday": (0, 7)}
+
+
+def schedules(settings: Settings) -> Iterator[str]:
+    """Refuse a time that never comes, as the API server would later."""
+    for key, schedule in (("schedule", settings.backup.schedule), ("drillSchedule", settings.backup.drill_schedule)):
+        for (name, (least, most)), text in zip(_CRON_FIELDS.items(), schedule.split(), strict=True):
+            values = re.sub(r"/[0-9]+", "", text)  # a step may be longer than the field
+            if not re.fullmatch(_CRON_FIELD, text) or any(
+                not least <= int(number) <= most for number in re.findall("[0-9]+", values)
+            ):
+                yield f"backup.{key}: {schedule!r} is not allowed; {text!r} is no {name} ({least} to {most})"
+
+
+_CRON_FIELD: Final = r"(?x) ITEM(,ITEM)*".replace("ITEM", r"(\*|[0-9A-Z]+(-[0-9A-Z]+)?)(/[1-9][0-9]*)?")

@@ -29,7 +29,7 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML as the CLI reads it: a key given twice is an error, not silently the last one."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:  # noqa: FBT001, FBT002  PyYAML's signature
-        keys = [key.value for key, _ in node.value]
+        keys = [key.value for key, _ in node.value if isinstance(key, yaml.ScalarNode)]
         for key in {key for key in keys if keys.count(key) > 1}:
             raise yaml.constructor.ConstructorError(None, None, f"key {key!r} is given twice", node.start_mark)
         return super().construct_mapping(node, deep=deep)
@@ -53,17 +53,22 @@ def own_keys(config: Mapping[str, Any], *, source: str) -> dict[str, Any]:
     """Return the project's values by their bare key; encrypted values and the CLI's own options are left out.
 
     Raises:
-        StackFileError: for a key of another project: nothing here would read it, so it is a mistake.
+        StackFileError: for keys of another project, which nothing here would read, and for a key that is there twice.
     """
-    values = {}
+    values: dict[str, Any] = {}
+    faults = []
     for key, value in config.items():
-        if key.startswith(_CLI_PREFIX):
+        prefix, _, bare = str(key).rpartition(":")
+        if f"{prefix}:" == _CLI_PREFIX:
             continue
-        prefix, _, bare = key.rpartition(":")
         if prefix not in {"", APP_NAME}:
-            raise StackFileError(f"{source}: {key}: unknown key; keys here begin with {APP_NAME}:")
-        if not (isinstance(value, dict) and value.keys() == {"secure"}):
+            faults.append(f"{key}: unknown key; keys here begin with {APP_NAME}:")
+        elif bare in values:
+            faults.append(f"{bare}: given twice, with and without {APP_NAME}:")
+        elif not (isinstance(value, dict) and value.keys() == {"secure"}):
             values[bare] = value
+    if faults:
+        raise StackFileError("\n".join(f"{source}: {fault}" for fault in faults))
     return values
 
 
@@ -88,8 +93,8 @@ def override(values: dict[str, Any], assignment: str) -> None:
 def _config(path: Path) -> dict[str, Any]:
     try:
         text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise StackFileError(f"{path.name}: cannot be read: {error.strerror}") from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise StackFileError(f"{path.name}: cannot be read: {error}") from error
     document = _load(text, source=path.name)
     config = document.get("config") if isinstance(document, dict) else None
     if not isinstance(config, dict):
@@ -100,5 +105,5 @@ def _config(path: Path) -> dict[str, Any]:
 def _load(text: str, *, source: str) -> Any:
     try:
         return yaml.load(text, _UniqueKeyLoader)  # noqa: S506  a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # a date of the 99th month; a thousand brackets
         raise StackFileError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from error

@@ -10,15 +10,33 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Mapping
-from typing import Annotated, Any, TypeGuard, TypeVar, get_args, get_origin
+from typing import Annotated, Any, TypeGuard, TypeVar, cast, get_args, get_origin
 
 import msgspec
 
 S = TypeVar("S", bound=msgspec.Struct)
 
 
-def build(cls: type[S], raw: object, errors: list[str], *, path: str = "", hidden: Collection[str] = ()) -> S | None:
-    """Return ``raw`` as an instance of ``cls``, or None after appending one line per fault to ``errors``.
+class RefusedError(Exception):
+    """A value that was refused is asked for: what depends on it cannot be judged."""
+
+
+class Refused:
+    """Stands where a value was refused, so that rules on other values can still be tried. Any use of it raises."""
+
+    def __getattr__(self, name: str) -> Any:
+        raise RefusedError
+
+    def _raise(self, *_: object) -> Any:
+        raise RefusedError
+
+    __bool__ = __str__ = __repr__ = __len__ = __iter__ = __int__ = __index__ = __float__ = __hash__ = _raise
+    __eq__ = __ne__ = __lt__ = __le__ = __gt__ = __ge__ = __getitem__ = __contains__ = __format__ = _raise
+    __add__ = __radd__ = __sub__ = __rsub__ = __mul__ = __rmul__ = __floordiv__ = __mod__ = _raise
+
+
+def build(cls: type[S], raw: object, errors: list[str], *, path: str = "", hidden: Collection[str] = ()) -> S:
+    """Return ``raw`` as an instance of ``cls``; each fault adds one line to ``errors``, and a ``Refused`` in its place.
 
     Args:
         cls: a Struct whose fields are Structs, or leaves annotated with a ``Meta`` that has a description.
@@ -29,8 +47,7 @@ def build(cls: type[S], raw: object, errors: list[str], *, path: str = "", hidde
     """
     if not isinstance(raw, Mapping):
         errors.append(_fault(path, raw, "a group of keys", hidden))
-        return None
-    before = len(errors)
+        return cast("S", Refused())
     fields = {field.encode_name: field for field in msgspec.structs.fields(cls)}
     errors.extend(_unknown(_join(path, str(key)), str(key), fields) for key in raw if key not in fields)
     values: dict[str, Any] = {}
@@ -39,7 +56,8 @@ def build(cls: type[S], raw: object, errors: list[str], *, path: str = "", hidde
             values[field.name] = _value(field.type, raw[key], errors, _join(path, key), hidden)
         elif field.required:
             errors.append(f"{_join(path, key)}: missing; {_allowed(field.type)}")
-    return cls(**values) if len(errors) == before else None
+            values[field.name] = Refused()
+    return cls(**values)
 
 
 def group_type(annotation: object) -> type[msgspec.Struct] | None:
@@ -58,7 +76,7 @@ def _value(annotation: object, raw: object, errors: list[str], path: str, hidden
         return msgspec.convert(raw, annotation)
     except msgspec.ValidationError:
         errors.append(_fault(path, raw, _allowed(annotation), hidden))
-        return None
+        return Refused()
 
 
 def _allowed(annotation: object) -> str:

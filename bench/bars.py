@@ -13,6 +13,7 @@ from bench.memory import memory
 from bench.mix import mixed
 from bench.push import push
 from bench.reads import many_tasks, many_threads, one_task
+from bench.rendering import rendering
 from bench.rounds import Setting
 from bench.scale import pattern, tag
 from bench.stampede import stampede
@@ -38,5 +39,6 @@ BARS: Final = {
     "P10": Bar("from invalidate to gone from another process's L1", push),
     "P11": Bar("invalidate_pattern among a million keys", pattern),
     "P12": Bar("invalidate_tag of few and of many entries", tag),
+    "P13": Bar("rendering the stacks, from cold and warm", rendering),
     "P14": Bar("memory of L1 entries of 1 KB, over a dict", memory),
 }

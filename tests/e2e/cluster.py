@@ -13,6 +13,7 @@ import secrets
 import shlex
 import shutil
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -240,9 +241,28 @@ def node_commands() -> str:
 
 
 def lost(cluster: Cluster, pod: str) -> list[float]:
-    """Return of each lost write how long before the last one ahead of the longest gap it was acknowledged, in seconds."""
+    """Return of each lost write how long before the longest gap it was acknowledged, in seconds."""
     missing = {line.split()[1] for line in cluster.client(f"lost_at {pod}").splitlines()}
     lines = [line.split() for line in cluster.client("cat /scratch/acknowledged").splitlines()]
     times = [float(seen) for _, seen in lines]
     last = max(pairwise(times), key=lambda pair: pair[1] - pair[0])[0]
     return [last - float(seen) for number, seen in lines if number in missing]
+
+
+@contextmanager
+def fewest_ready(cluster: Cluster) -> Iterator[list[int]]:
+    """Look at the number of ready Redis pods all the time."""
+    seen, stop = [3], threading.Event()
+
+    def watch() -> None:
+        while not stop.wait(0.3):
+            ready = cluster.kubectl("get", "statefulset", "redis", "--output", "jsonpath={.status.readyReplicas}")
+            seen.append(int(ready or 0))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    try:
+        yield seen
+    finally:
+        stop.set()
+        watcher.join()

@@ -26,9 +26,7 @@ def admitted(request: pytest.FixtureRequest) -> Iterator[tuple[str, list[dict[st
     """A namespace as the stack declares it, with its service accounts, and the stack's other objects."""
     require_cluster()
     namespace = f"cache-e2e-{secrets.token_hex(3)}"
-    rendered = render(
-        request.param, overrides=[f"namespace={namespace}", f"priority.className={namespace}", *EVERYTHING]
-    )
+    rendered = render(request.param, overrides=[*scope_of(request.param, namespace), *EVERYTHING])
     manifests = list(rendered.manifests.values())
     first = [m for m in manifests if m["kind"] in {"Namespace", "PriorityClass", "ServiceAccount"}]
     try:

@@ -6,7 +6,6 @@ Killing and cutting off nodes is done by the command in CACHESTACK_E2E_NODE; tho
 from __future__ import annotations
 
 import subprocess
-import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -20,6 +19,7 @@ from tests.e2e.cluster import (
     Cluster,
     brought_up,
     eventually,
+    fewest_ready,
     kubectl,
     longest_gap,
     lost,
@@ -92,25 +92,6 @@ def test_a_rollout_takes_one_pod_at_a_time_and_loses_no_write(settled: Cluster, 
     assert not missing
     assert gap <= HANDOVER_SECONDS + CALL_SECONDS
     assert min(ready) >= 2
-
-
-@contextmanager
-def fewest_ready(cluster: Cluster) -> Iterator[list[int]]:
-    """Look at the number of ready Redis pods all the time."""
-    seen, stop = [3], threading.Event()
-
-    def watch() -> None:
-        while not stop.wait(0.3):
-            ready = cluster.kubectl("get", "statefulset", "redis", "--output", "jsonpath={.status.readyReplicas}")
-            seen.append(int(ready or 0))
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    try:
-        yield seen
-    finally:
-        stop.set()
-        watcher.join()
 
 
 def drain(node: str, instance: str) -> subprocess.CompletedProcess[str]:
@@ -188,8 +169,8 @@ def test_a_master_that_is_cut_off_refuses_writes_and_joins_again(settled: Cluste
 def refuses_writes(cluster: Cluster, pod: str) -> bool:
     """Ask the server in the pod itself, past the network."""
     tls = "--tls --cacert $T/ca.crt --cert $T/tls.crt --key $T/tls.key"
-    password = "REDISCLI_AUTH=$(cat /etc/cachestack/secrets/app)"
-    script = f"T=/etc/cachestack/tls; {password} redis-cli --user app {tls} SET written:cut 1"
+    script = f"T=/etc/cachestack/tls; redis-cli --user app {tls} SET written:cut 1"
+    script = f"export REDISCLI_AUTH=$(cat /etc/cachestack/secrets/app); {script}"
     answer: Any = cluster.kubectl("exec", pod, "--container", "redis", "--", "sh", "-c", script)
     return "NOREPLICAS" in answer
 

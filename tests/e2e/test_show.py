@@ -17,6 +17,11 @@ from typing import TYPE_CHECKING
 import pytest
 from rich.console import Console
 
+from alerts.thresholds import Thresholds
+from dashboards.boards import BOARDS
+from dashboards.preview.picture import ask
+from dashboards.preview.results import Choices, Prometheus, Span
+from dashboards.quiet import QUIET
 from examples.fingerprint.__main__ import main
 from examples.fingerprint.crew import Crew
 from examples.fingerprint.messages import Assignment, Target
@@ -25,6 +30,7 @@ from examples.fingerprint.show import Plan, play
 from examples.fingerprint.traffic import ZipfMix
 from examples.fingerprint.view import Screen
 from infra.local import binaries
+from infra.local.control import Environment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -246,6 +252,26 @@ def test_the_whole_show_keeps_its_promises_through_a_stop_and_a_kill(environment
     assert [row["verdict"] for row in report["failures"]] == ["holds"] * 8, done.stdout
     assert report["ledgers"]["SIGKILL"]["gap"] > 1  # down-after: there was an outage to be measured
     assert done.returncode == report["exit_code"]
+    url = Environment.load(environment).prometheus_url
+    if url is None:
+        pytest.skip("the show passed; what the boards show of it needs Prometheus: apt-get install prometheus")
+    assert without_data(Prometheus(url)) <= set(QUIET)
+
+
+def without_data(prometheus: Prometheus) -> set[str]:
+    """Return the titles of the panels of which one query found nothing in the last three minutes."""
+    span, scrapes = Span.ending(time.time(), 180.0), prometheus.scrape_seconds()
+    found = set()
+    for build in BOARDS.values():
+        board = build(Thresholds())
+        choices = Choices(scrape_seconds=scrapes).on(board)
+        for panel in (inner for outer in board["panels"] for inner in [outer, *outer.get("panels", [])]):
+            ranged = {**panel, "targets": [{**target, "instant": False} for target in panel.get("targets", ())]}
+            for answer in ask(ranged, prometheus, span, choices):
+                assert not answer.error, f"{panel['title']}: {answer.error}"
+                if not answer.series:
+                    found.add(panel["title"])
+    return found
 
 
 @pytest.mark.parametrize(

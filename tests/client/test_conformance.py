@@ -256,7 +256,7 @@ async def test_a_value_lives_no_longer_than_its_ttl(make: Make) -> None:
     cache = await make()
     began = time.monotonic()
     await cache.set("a", 1, ttl=0.15)
-    assert await cache.get("a") == 1
+    assert await cache.get("a") == 1 or time.monotonic() - began > 0.13, "it is gone too early"
     deadline = time.monotonic() + 5
     while await cache.get("a", MISSING) is not MISSING:
         assert time.monotonic() < deadline

@@ -11,6 +11,7 @@ from typing import Final
 import pytest
 
 from tests.client import (
+    test_copies,
     test_patterns,
     test_races,
     test_revalidation,
@@ -23,7 +24,7 @@ from tests.client import (
 from tests.client.racing import Race
 
 TABLES: Final[tuple[ModuleType, ...]] = (
-    test_races, processes, test_revalidation, test_stale, test_tags, test_patterns,
+    test_races, processes, test_revalidation, test_stale, test_tags, test_patterns, test_copies,
 )  # fmt: skip
 KNOWN: Final[dict[str, tuple[Race, ...]]] = {
     "a reader loads the old row, a writer invalidates, the reader fills L2": (
@@ -74,6 +75,11 @@ KNOWN: Final[dict[str, tuple[Race, ...]]] = {
         test_races.an_own_set_on_its_way_meets_a_read,
         test_races.a_read_fills_l1_while_an_own_invalidation_is_on_its_way,
         test_races.an_own_read_follows_an_invalidation_that_did_not_get_through,
+    ),
+    "a caller changes the value that others share": (
+        test_copies.a_hit_is_changed_by_its_caller,
+        test_copies.a_value_is_changed_by_one_of_two_who_read_it_together,
+        test_copies.a_value_is_changed_by_one_of_two_who_wait_for_its_load,
     ),
     "a fork shares a socket": (processes.a_fork_shares_a_socket,),
     "a clock jumps": (

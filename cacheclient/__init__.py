@@ -25,6 +25,7 @@ from cacheclient.errors import (
 from cacheclient.explain import Explanation
 from cacheclient.findings import Finding, Report
 from cacheclient.lock import Lock
+from cacheclient.migration import Migration
 from cacheclient.missing import MISSING, Missing
 from cacheclient.options import TTL, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
 from cacheclient.provenance import Entry
@@ -53,6 +54,7 @@ __all__ = [
     "LockLostError",
     "LockOptions",
     "LockTimeoutError",
+    "Migration",
     "Missing",
     "Report",
     "Stats",

@@ -22,6 +22,7 @@ from cacheclient.listener import Listener
 from cacheclient.listeners import Listeners
 from cacheclient.loads import Loads
 from cacheclient.local import Local
+from cacheclient.migration import Migrator
 from cacheclient.options import CacheOptions
 from cacheclient.reading import Reader
 from cacheclient.remote import (
@@ -141,6 +142,7 @@ class Parts:
     explainer: Explainer
     auditor: Auditor
     doctor: Doctor
+    migrator: Migrator
     reader: Reader
 
 
@@ -241,13 +243,14 @@ def assemble(
     doctor = Doctor(
         shared.patient, space, invalidation.journal, timeout=options.l2.timeout, gate=gate, stats=stats, clock=clock
     )
+    migrator = Migrator(space, store, serializer, invalidation.grave, stats=stats, clock=clock)
     peek = local.reader(
         gate, clock, stats.all_lookups, lambda payload, key: serializer.decode(payload, space.prefix + key)
     )
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
     return Parts(
         stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,
-        auditor, doctor, reader,
+        auditor, doctor, migrator, reader,
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from cacheclient import entry, events
 from cacheclient.clock import Clock
-from cacheclient.errors import UnavailableError
+from cacheclient.errors import ConfigurationError, UnavailableError
 from cacheclient.events import Event, EventType, Priority
 from cacheclient.flights import Flights
 from cacheclient.jobs import Terms
@@ -54,13 +54,17 @@ class Invalidation:
         clock: Clock,
     ) -> None:
         self._space = space
+        older = options.sync.supersedes
+        if older >= space.version:
+            raise ConfigurationError(f"sync.supersedes={older!r}: a version below the cache's own, {space.version}")
+        self._older = KeySpace(space.namespace, older).prefix if older else ""
         self._store = store
         self._local = local
         self._serializer = serializer
         self._flights = flights
         self._tags = tags
         # Tombstones outlive every load that may have begun before them, markers every entry of the default ttl.
-        self._grave = 2 * options.lock.lease
+        self.grave = 2 * options.lock.lease
         self._marker_life = 2 * options.l2.ttl
         self._stats = stats
         self._clock = clock
@@ -108,7 +112,7 @@ class Invalidation:
 
         buried, everywhere = own or 0, f"*:v[1-9]*:{glob.pattern}"
         try:
-            async for count in self._store.bury_matching(everywhere, entry.new_write_id(), self._grave, others):
+            async for count in self._store.bury_matching(everywhere, entry.new_write_id(), self.grave, others):
                 buried += count
                 if progress is not None:
                     progress(buried)
@@ -156,6 +160,8 @@ class Invalidation:
             tagged = await self._tags.take(terms.tags, held)
             data, stored = self._serializer.seal(value, payload, terms.ttl, tags=tagged)
             await self._store.put(full, data, held)
+            if self._older:
+                await self._store.bury(self._older + key, entry.new_write_id(), self.grave, durable=False)
         except UnavailableError:
             self.journal.owe(debt)
             return False
@@ -199,7 +205,7 @@ class Invalidation:
             write_id = self.journal.write_id(debt.name)
             if write_id is not None:
                 full = self._space.full(debt.name)
-                await self._store.repair(full, write_id, entry.new_write_id(), self._grave)
+                await self._store.repair(full, write_id, entry.new_write_id(), self.grave)
         elif debt.kind == "tag":
             life = None if debt.name == NAMESPACE else self._marker_life
             await self._store.remark(self._space.marker(debt.name), entry.new_write_id(), life)
@@ -208,14 +214,19 @@ class Invalidation:
 
     async def _bury_matching(self, pattern: str, progress: Progress | None) -> int:
         buried = 0
-        async for count in self._store.bury_matching(self._space.prefix + pattern, entry.new_write_id(), self._grave):
-            buried += count
-            if progress is not None:
-                progress(buried)
+        for prefix in (self._space.prefix, self._older) if self._older else (self._space.prefix,):
+            async for count in self._store.bury_matching(prefix + pattern, entry.new_write_id(), self.grave):
+                buried += count
+                if progress is not None:
+                    progress(buried)
         return buried
 
     async def _bury(self, key: str, *, durable: bool) -> bool:
-        return await self._store.bury(self._space.full(key), entry.new_write_id(), self._grave, durable=durable)
+        acknowledged = await self._store.bury(self._space.full(key), entry.new_write_id(), self.grave, durable=durable)
+        if not self._older:
+            return acknowledged
+        too = await self._store.bury(self._older + key, entry.new_write_id(), self.grave, durable=durable)
+        return acknowledged and too
 
     def _forget_tag(self, name: str) -> None:
         self._tags.changed(name)

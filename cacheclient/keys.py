@@ -75,6 +75,10 @@ class KeySpace:
         """Return the Redis key by which one reader of the fleet takes it on to refresh ``key``."""
         return f"{self.namespace}:refresh:v{self.version}:{key}"
 
+    def migration(self, old_version: int) -> str:
+        """Return the Redis key of where the migration from ``old_version`` to this one stands."""
+        return f"{self.namespace}:migration:v{old_version}-v{self.version}"
+
     def short(self, full: str) -> str | None:
         """Return the id inside a Redis key, or None if the key belongs to another namespace or version."""
         return full[len(self.prefix) :] if full.startswith(self.prefix) else None

@@ -36,6 +36,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "revalidated": ("trusted", "dropped"),
     "events": ("invalidate", "update", "prewarm", "unknown", "malformed"),
     "audited": tuple(f"{comparison}/{window}" for comparison in Comparison for window in AUDIT_WINDOWS),
+    "migrated": ("seen", "copied", "skipped", "failed", "dropped"),
 }
 
 Sample = tuple[tuple[str, ...], float]
@@ -73,7 +74,7 @@ class CacheCollector(Collector):
                        contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS,
                        contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
                        contract.REVALIDATED, contract.EVENTS, contract.L1_OFF, contract.PUSH_STORMS,
-                       contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT):  # fmt: skip
+                       contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT, contract.MIGRATED):  # fmt: skip
             yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
                        contract.LOADER_SECONDS, contract.FAILOVER_SECONDS):  # fmt: skip
@@ -145,6 +146,7 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
         contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],
         contract.SUSPECT_ENTRIES.name: [((name,), l1.suspects)],
+        contract.MIGRATED.name: [((name, o), stats.migrated[o]) for o in _CLOSED["migrated"]],
         contract.REVALIDATED.name: [((name, o), stats.revalidated[o]) for o in _CLOSED["revalidated"]],
         contract.EVENTS.name: [((name, t), stats.events[t]) for t in _CLOSED["events"]],
         contract.L1_OFF.name: [((name,), float(stats.l1_off))],

@@ -155,18 +155,22 @@ class SyncOptions:
         max_pushes: changed keys that Redis may tell of in a second before L1 is switched off, until it has been half of
             that for five seconds: entries would leave about as fast as they come. 0: never.
         audit: one in so many invalidations is looked after, to measure how consistent the cache is. 0: none.
+        supersedes: an older version whose entries an invalidation or a ``set`` of this one forgets, too: while pods of
+            both run, or its entries are migrated. 0: none.
     """
 
     max_staleness: float = 1.0
     journal: float = 60.0
     max_pushes: int = 20_000
     audit: int = 1000
+    supersedes: int = 0
 
     def __post_init__(self) -> None:
         _check("sync", "max_staleness", self.max_staleness, 0.05, 60)
         _check("sync", "journal", self.journal, 0, 3600)
         _check("sync", "max_pushes", self.max_pushes, 0, 10**9, int)
         _check("sync", "audit", self.audit, 0, 10**9, int)
+        _check("sync", "supersedes", self.supersedes, 0, 10**9, int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

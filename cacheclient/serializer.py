@@ -28,11 +28,12 @@ class Serializer:
     """Encodes and decodes the values of one cache.
 
     Attributes:
+        codec: what it encodes with.
         readable: format and codec id, the two bytes by which a script knows entries that this cache can read.
     """
 
     def __init__(self, codec: Codec, clock: ServerClock, stats: Stats) -> None:
-        self._codec = codec
+        self.codec = codec
         self._codec_id, self._decode = codec.id, codec.decode  # looked up once, not with every read
         # A codec that takes the key binds the bytes to it: nobody who can write to Redis can move them to another key.
         self._keyed = codec if isinstance(codec, KeyedCodec) else None
@@ -49,7 +50,7 @@ class Serializer:
         if value is MISSING:
             return b""
         try:
-            return self._keyed.encode_for(key, value) if self._keyed else self._codec.encode(value)
+            return self._keyed.encode_for(key, value) if self._keyed else self.codec.encode(value)
         except CodecError:
             self._stats.errors[f"{Tier.L2}/{ErrorType.SERIALIZATION}"] += 1
             raise
@@ -60,7 +61,7 @@ class Serializer:
         """Return the bytes to store, with a new write id; ``ttl`` and ``load_time`` in seconds."""
         envelope = Envelope(
             entry.new_write_id(),
-            self._codec.id,
+            self.codec.id,
             self._clock.now_ms(),
             round(ttl * 1000),
             load_time,

@@ -123,6 +123,7 @@ class Stats:
     audited: Counter[str] = field(default_factory=Counter)  # by "comparison/window"
     inconsistent: Counter[str] = field(default_factory=Counter)  # likewise: those that found an old value
     storms: int = 0  # times L1 was switched off because pushes came too fast
+    migrated: Counter[str] = field(default_factory=Counter)  # seen, copied, skipped, failed, dropped
     connection_errors: int = 0
     failovers: int = 0
     gaps: int = 0
@@ -175,6 +176,7 @@ class Stats:
             audited=_count(self.audited, other.audited, sign),
             inconsistent=_count(self.inconsistent, other.inconsistent, sign),
             storms=self.storms + sign * other.storms,
+            migrated=_count(self.migrated, other.migrated, sign),
             connection_errors=self.connection_errors + sign * other.connection_errors,
             failovers=self.failovers + sign * other.failovers,
             gaps=self.gaps + sign * other.gaps,

@@ -21,6 +21,7 @@ from cacheclient.findings import Report
 from cacheclient.jobs import KeepOptions, LoadOptions
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, LockSettings
+from cacheclient.migration import Migration, PlanOptions
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.provenance import Entry
 from cacheclient.runtime import T
@@ -173,6 +174,14 @@ class Cache(SyncWrites[T]):
             ConfigurationError: if the template does not fit the function, or an option cannot be.
         """
         return lambda function: sync_cached(self, function, template, ignore, options)
+
+    def migrate(self, old_version: int, **plan: Unpack[PlanOptions]) -> Migration:
+        """Copy the entries of ``old_version`` to this cache's version; see ``AsyncCache.migrate``.
+
+        ``transform`` and ``progress`` run on the cache's event loop, not in the calling thread.
+        """
+        runtime = self._here()
+        return runtime.run(runtime.cache.migrate(old_version, **plan))
 
     @contextlib.contextmanager
     def lock(self, name: str, **settings: Unpack[LockSettings]) -> Iterator[Lock]:

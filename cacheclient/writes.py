@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping
+from typing import Unpack
 
 from cacheclient import tags as tag_names
 from cacheclient.core import Core, T
 from cacheclient.invalidation import Progress
 from cacheclient.keys import Glob
+from cacheclient.migration import Migration, Plan, PlanOptions
 from cacheclient.tags import NAMESPACE
 
 
@@ -142,3 +144,24 @@ class Writes(Core[T]):
         """
         self._check_open()
         return await self._invalidation.version(version, progress)
+
+    async def migrate(self, old_version: int, **plan: Unpack[PlanOptions]) -> Migration:
+        """Copy the entries of ``old_version`` to this cache's version, so that it need not start cold.
+
+        Redis is searched in small steps and never held up. Lifetimes and tags are kept. What this version has already,
+        a lease or a tombstone too, is not undone. Called again after it was interrupted, it goes on where it was.
+        Meanwhile the caches of this version should run with ``sync.supersedes``, see ``cacheclient.migration``.
+
+        Args:
+            old_version: the version whose entries are copied.
+            plan: what else is to be done; see ``PlanOptions``.
+
+        Returns:
+            What was done.
+
+        Raises:
+            UnavailableError: if Redis did not answer for 20 seconds. What was done stays; call again to go on.
+            ConfigurationError: if the version or an option cannot be.
+        """
+        self._check_open()
+        return await self._parts.migrator.run(old_version, Plan(**plan))

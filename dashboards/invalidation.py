@@ -13,6 +13,7 @@ from cacheclient.contract import (
     L1_OFF,
     LISTENER_CONNECTED,
     LISTENER_GAPS,
+    MIGRATED,
     NAMESPACE_VERSION,
     PUSH_STORMS,
     REVALIDATED,
@@ -227,5 +228,12 @@ def _versions() -> list[Panel]:
             "The version numbers in use; two lines of one cache are two releases.",
             [Query(version, "{{cache}} v{{version}}")],
             "none",
+        ),
+        graph(
+            "Migration",
+            "Keys of an older version a second, by what became of them; seen is the progress. Empty unless one runs.",
+            [Query(_rate(MIGRATED, "cache, outcome"), "{{cache}} {{outcome}}")],
+            "ops",
+            width=24,
         ),
     ]

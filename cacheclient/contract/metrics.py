@@ -136,6 +136,10 @@ CIRCUIT_STATE: Final = Metric("cache_circuit_state", "gauge", "L2 breaker: 0 clo
 NAMESPACE_VERSION: Final = Metric(
     "cache_namespace_version", "gauge", "Schema version of the namespace, as value and label.", ("cache", "version")
 )
+MIGRATED: Final = Metric(
+    "cache_migration_keys_total", "counter", "Keys of an older version that a migration looked at, by outcome.",
+    ("cache", "outcome"),
+)  # fmt: skip
 BUILD_INFO: Final = Metric("cache_build_info", "gauge", "1, labelled by the cachestack version.", ("version",))
 
 METRICS: Final[tuple[Metric, ...]] = tuple(m for m in list(vars().values()) if isinstance(m, Metric))

@@ -8,12 +8,15 @@ from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.no_store import NoStore
 from cacheclient.remote.pipe import Login, Pipe
-from cacheclient.remote.store import Held, Leased, RedisStore, Store, Take, fetched
+from cacheclient.remote.protocol import Held, Leased, Store, Take, fetched
+from cacheclient.remote.scan import END, SCAN_COUNT, Step
+from cacheclient.remote.store import RedisStore
 from cacheclient.remote.survey import Survey
 from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topology
 
 __all__ = [
-    "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology", "Held", "Leased", "Link",
-    "LocalLocks", "LockStore", "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore", "SentinelTopology", "Store",
-    "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched", "parse", "read_secret",
+    "END", "SCAN_COUNT", "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology",
+    "Held", "Leased", "Link", "LocalLocks", "LockStore", "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore",
+    "SentinelTopology", "Step", "Store", "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
+    "parse", "read_secret",
 ]  # fmt: skip

@@ -109,7 +109,7 @@ class Cluster:
 
     async def start(self) -> None:
         """Find the masters, and wait for them at most ``connect_timeout`` seconds: Redis may be away."""
-        self._spawn(self._survey.run(self._take), "cacheclient-cluster")
+        self._spawn(self._survey.run(self._take, self._confirm), "cacheclient-cluster")
         try:
             async with asyncio.timeout(self.login.connect_timeout):
                 await self._surveyed.wait()
@@ -160,7 +160,7 @@ class Cluster:
         if error.kind is ErrorType.READONLY:
             self._survey.hurry()
 
-    def together(self, keys: Sequence[bytes]) -> list[Sequence[bytes]]:
+    def together(self, keys: Sequence[str | bytes]) -> list[Sequence[str | bytes]]:
         """Return each key by itself: a command of several needs them in one slot, and fails while that is moving."""
         return [[key] for key in keys]
 
@@ -197,6 +197,13 @@ class Cluster:
         self._stats.circuit_open = self._stats.circuit_open and self.down
         self.version += 1
         self._surveyed.set()
+
+    def _confirm(self, until: float) -> None:
+        """Prolong every tenure: the links ask for that too, but less often and by less."""
+        for shard in self._shards:
+            connection, tenure = shard.link.connection, shard.link.tenure
+            if connection is not None and connection.address == shard.topology.master:
+                tenure.until = max(tenure.until, until)
 
     def _add(self, master: Address) -> Shard:
         topology = ShardTopology(self._survey, master)

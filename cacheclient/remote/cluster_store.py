@@ -8,7 +8,8 @@ from typing import Any
 
 from cacheclient.errors import UnavailableError
 from cacheclient.remote.pipe import Pipe
-from cacheclient.remote.store import RedisStore, Take
+from cacheclient.remote.protocol import Take
+from cacheclient.remote.store import RedisStore
 
 
 class _Part:

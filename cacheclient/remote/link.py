@@ -146,7 +146,7 @@ class Link:
         """Return where the server sends the caller that answered with ``error``: nowhere, there is one master."""
         return None
 
-    def together(self, keys: Sequence[bytes]) -> list[Sequence[bytes]]:
+    def together(self, keys: Sequence[str | bytes]) -> list[Sequence[str | bytes]]:
         """Return ``keys`` in parts that may travel in one command each."""
         return [keys]
 
@@ -229,7 +229,7 @@ class Link:
             with contextlib.suppress(UnavailableError):
                 named, until = await self._find_master()
                 if named == connection.address:
-                    self.tenure.until = until
+                    self.tenure.until = max(self.tenure.until, until)
 
     def _note_up(self, connection: Connection) -> None:
         self._epoch = connection.epoch

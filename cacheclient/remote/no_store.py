@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 
-from cacheclient.remote.store import Accept, Held, Leased, Take
+from cacheclient.remote.protocol import Accept, Held, Leased, Take
+from cacheclient.remote.scan import END, SCAN_COUNT, Step
 
 
 class NoStore:
@@ -75,6 +76,23 @@ class NoStore:
     async def drop_matching(self, pattern: str) -> AsyncIterator[int]:  # noqa: ARG002
         """Yield 0: nothing is stored here."""
         yield 0
+
+    async def scan(
+        self,
+        pattern: str,  # noqa: ARG002
+        count: int = SCAN_COUNT,  # noqa: ARG002
+        at: Mapping[str, str] | None = None,  # noqa: ARG002
+    ) -> AsyncIterator[Step]:
+        """Yield a step that found nothing: nothing is stored here."""
+        yield Step([], "", END)
+
+    async def adopt(self, key: str, data: bytes, seconds: float | None) -> bool:  # noqa: ARG002
+        """Return False."""
+        return False
+
+    async def unlink(self, keys: Sequence[str | bytes]) -> int:  # noqa: ARG002
+        """Return 0."""
+        return 0
 
     def publish(self, channel: str, message: bytes) -> None:
         """Do nothing."""

@@ -53,6 +53,7 @@ class Survey:
         self._pause = term / _PER_TERM
         # An answer that is handed out may have been asked for one pause ago, and a little: so much less it holds.
         self._age = 1.5 * self._pause
+        self._whole_term = term
         self.term = term - self._age
         self._clients: dict[Address, redis.asyncio.Redis] = {}
         self._asking: dict[Address, asyncio.Task[View | None]] = {}
@@ -80,8 +81,12 @@ class Survey:
         self._found = None
         self._hurried.set()
 
-    async def run(self, changed: Callable[[tuple[Range, ...]], None]) -> None:
-        """Ask until cancelled; call ``changed`` with what most masters say whenever that is new."""
+    async def run(self, changed: Callable[[tuple[Range, ...]], None], confirmed: Callable[[float], None]) -> None:
+        """Ask until cancelled.
+
+        Call ``changed`` with what most masters say whenever that is new, and ``confirmed`` after each survey with the
+        moment until which what they said last may be taken for true.
+        """
         told: tuple[Range, ...] = ()
         while True:
             self._hurried.clear()
@@ -94,6 +99,7 @@ class Survey:
             else:
                 if found.ranges != told:
                     changed(told := found.ranges)
+                confirmed(asked + self._whole_term)
                 self._found = found
                 self._tell(None)
             await asyncio.sleep(_PACE)

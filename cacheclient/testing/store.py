@@ -6,14 +6,14 @@ import asyncio
 import math
 import threading
 from collections import defaultdict, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple, Protocol, TypeVar
 
 from cacheclient import entry
 from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
 from cacheclient.keys import Glob
-from cacheclient.remote import Held, Leased, Take
+from cacheclient.remote import END, SCAN_COUNT, Held, Leased, Step, Take
 from cacheclient.testing.answers import Answers
 
 T = TypeVar("T")
@@ -235,6 +235,41 @@ class FakeStore:
             return len(found)
 
         yield await self._call("drop_matching", pattern, execute)
+
+    async def scan(
+        self,
+        pattern: str,
+        count: int = SCAN_COUNT,  # noqa: ARG002
+        at: Mapping[str, str] | None = None,
+    ) -> AsyncIterator[Step]:
+        """Yield the keys that match, all in one step."""
+        found = [key.encode() for key in self._matching(pattern)]
+        if (at or {}).get("fake") != END:
+            yield Step(await self._call("scan", pattern, lambda: found), "fake", END)
+
+    async def adopt(self, key: str, data: bytes, seconds: float | None) -> bool:
+        """Compare and set (adopt.lua)."""
+
+        def execute() -> bool:
+            found = self._get(key) or b""
+            if found and (found[:1] != entry.VALUE or found[12:20] >= data[12:20]):
+                return False
+            self._set(key, data, math.inf if seconds is None else seconds)
+            return True
+
+        return await self._call("adopt", key, execute)
+
+    async def unlink(self, keys: Sequence[str | bytes]) -> int:
+        """Remove what there is."""
+
+        def execute() -> int:
+            standing = [name for name in names if self._get(name) is not None]
+            for name in standing:
+                self._delete(name)
+            return len(standing)
+
+        names = [key.decode() if isinstance(key, bytes) else key for key in keys]
+        return await self._call("unlink", " ".join(names), execute)
 
     def publish(self, channel: str, message: bytes) -> None:
         """Send an event to every cache of the fleet; it is lost while the store is away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import threading
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -41,6 +42,8 @@ OPTIONS: Final = CacheOptions(
     sync=SyncOptions(max_staleness=0.5),
 )
 SERVERS: Final = [*BINARIES, "cluster"]
+# A stalled event loop loses its tenure over a cluster after this long: machines that run tests stall.
+CLUSTER_OPTIONS: Final = dataclasses.replace(OPTIONS, sync=SyncOptions(max_staleness=2.0))
 Load = Callable[[str], Any]
 
 
@@ -134,7 +137,8 @@ async def make(request: pytest.FixtureRequest, backend: Backend, namespace: str)
 
         async def open_cache(**kwargs: Any) -> Subject:
             url = backend.url if isinstance(backend, (Server, RedisCluster)) else "memory://"
-            settings: dict[str, Any] = {"namespace": namespace, "options": OPTIONS, **kwargs}
+            options = CLUSTER_OPTIONS if isinstance(backend, RedisCluster) else OPTIONS
+            settings: dict[str, Any] = {"namespace": namespace, "options": options, **kwargs}
             if isinstance(backend, Fleet):
                 subject = Subject((backend.cache if surface is AsyncCache else backend.threads)(**settings))
             else:

@@ -1,0 +1,105 @@
+"""A migration of 100,000 entries, killed in the middle, while both versions run: what Redis has to suffer."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import pytest
+
+from cacheclient import AsyncCache, CacheOptions, L1Options, L2Options, SyncOptions
+from tests.conftest import Server
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
+ENTRIES: Final = 100_000
+NAMESPACE: Final = "scale"
+OLD: Final = CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=2.0), sync=SyncOptions(max_staleness=5))
+NEW: Final = CacheOptions(
+    l1=L1Options(max_entries=0), l2=L2Options(timeout=2.0), sync=SyncOptions(max_staleness=5, supersedes=1)
+)
+# What a deployment job does; it is killed.
+JOB: Final = """
+import asyncio, sys
+from cacheclient import AsyncCache, CacheOptions, L2Options, SyncOptions
+
+async def main():
+    options = CacheOptions(l2=L2Options(timeout=2.0), sync=SyncOptions(max_staleness=5, supersedes=1))
+    async with AsyncCache.from_url(sys.argv[1], namespace="scale", version=2, options=options) as cache:
+        await cache.migrate(1, transform=lambda old: {"n": old["n"], "new": True}, rate=20_000,
+                            progress=lambda done: print(done.copied, flush=True))
+
+asyncio.run(main())
+"""
+
+
+def old_value(number: int) -> dict[str, Any]:
+    return {"n": number, "text": "x" * 500}
+
+
+async def test_a_hundred_thousand_entries(launch: Callable[..., Server]) -> None:
+    server = launch("", "--slowlog-log-slower-than", "5000")
+    if os.geteuid() == 0:  # the slow log counts the time for which a busy machine runs somebody else, too
+        os.setpriority(os.PRIO_PROCESS, server.pid, -20)
+    async with (
+        AsyncCache.from_url(server.url, namespace=NAMESPACE, version=1, options=OLD) as old,
+        AsyncCache.from_url(server.url, namespace=NAMESPACE, version=2, options=NEW) as new,
+    ):
+        for start in range(0, ENTRIES, 1000):
+            assert await old.set_many({f"u{n}": old_value(n) for n in range(start, start + 1000)}, ttl=3600)
+        server.ask("SLOWLOG", "RESET")
+        undone: list[str] = []
+        traffic = asyncio.create_task(_rollout(old, new, undone))
+        await _killed_in_the_middle(server.url)
+        copied = sum(1 for _ in server.client.scan_iter(f"{NAMESPACE}:v2:*", count=5000))
+        assert 1000 < copied < ENTRIES
+        began = time.monotonic()
+        done = await new.migrate(1, transform=lambda value: {"n": value["n"], "new": True}, rate=50_000)
+        took = time.monotonic() - began
+        traffic.cancel()
+        await asyncio.wait([traffic])
+        slow = [(entry["command"][:60], entry["duration"]) for entry in server.client.slowlog_get(128)]
+        print(f"{ENTRIES:,} entries: {done}, the second run in {took:.1f} s; over 5 ms: {slow}")  # noqa: T201  with -s
+        assert slow == []
+        assert done.done
+        assert done.failed == 0
+        assert done.copied > 0.9 * ENTRIES  # but for what the traffic invalidated or wrote first
+        assert undone == []
+    server.kill()
+
+
+async def _killed_in_the_middle(url: str) -> None:
+    job = await asyncio.create_subprocess_exec(sys.executable, "-c", JOB, url, stdout=subprocess.PIPE)
+    assert job.stdout is not None
+    while int(await job.stdout.readline()) < ENTRIES // 4:
+        pass
+    job.kill()
+    await job.communicate()
+    assert job.returncode == -signal.SIGKILL
+
+
+async def _rollout(old: AsyncCache[Any], new: AsyncCache[Any], undone: list[str]) -> None:
+    """Pods of both versions read their own; the new one invalidates and writes, and looks again at what it did."""
+    gone: set[str] = set()
+    for n in itertools.cycle(range(0, ENTRIES, 97)):
+        if f"u{n}" not in gone:
+            assert await new.invalidate(f"u{n}")
+            gone.add(f"u{n}")
+        assert await new.set(f"own{n}", n)
+        looked_at = [key for key in (f"u{n}", f"u{max(0, n - 9700)}") if key in gone]
+        undone.extend(await new.get_many(looked_at))
+        if await new.get(f"own{n}") != n:
+            undone.append(f"own{n}")
+        value = await old.get(f"u{n + 1}")
+        if value is not None and value != old_value(n + 1):
+            undone.append(f"v1:u{n + 1}")
+        value = await new.get(f"u{n + 1}")
+        if value is not None and value != {"n": n + 1, "new": True}:
+            undone.append(f"v2:u{n + 1}")
+        await asyncio.sleep(0)

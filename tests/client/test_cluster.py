@@ -19,7 +19,7 @@ from tests.conftest import PATIENCE, Server, until
 
 STALENESS: Final = 2.0  # past which a stalled event loop loses its tenure: machines that run tests stall
 OPTIONS: Final = CacheOptions(
-    l1=L1Options(jitter=0), l2=L2Options(timeout=0.5), sync=SyncOptions(max_staleness=STALENESS)
+    l1=L1Options(jitter=0), l2=L2Options(timeout=1.0, connect_timeout=10), sync=SyncOptions(max_staleness=STALENESS)
 )
 Opened = Callable[..., Awaitable[AsyncCache]]
 

@@ -43,7 +43,9 @@ OPTIONS: Final = CacheOptions(
 )
 SERVERS: Final = [*BINARIES, "cluster"]
 # A stalled event loop loses its tenure over a cluster after this long: machines that run tests stall.
-CLUSTER_OPTIONS: Final = dataclasses.replace(OPTIONS, sync=SyncOptions(max_staleness=2.0))
+CLUSTER_OPTIONS: Final = dataclasses.replace(
+    OPTIONS, l2=L2Options(timeout=1.0, connect_timeout=10), sync=SyncOptions(max_staleness=2.0)
+)
 Load = Callable[[str], Any]
 
 

@@ -32,7 +32,7 @@ from tests.client.redis_cluster import RedisCluster
 from tests.conftest import Server, until
 
 FAST: Final = {"rate": 1e6}
-L2: Final = L2Options(timeout=1.0)
+L2: Final = L2Options(timeout=1.0, connect_timeout=10)
 OLD: Final = CacheOptions(l1=L1Options(max_entries=0), l2=L2, sync=SyncOptions(max_staleness=5))
 NEW: Final = CacheOptions(l1=L1Options(max_entries=0), l2=L2, sync=SyncOptions(max_staleness=5, supersedes=1))
 

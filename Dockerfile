@@ -8,6 +8,10 @@ ARG PYTHON=python:3.11-slim-bookworm
 ARG REDIS=redis:7.2.16-bookworm@sha256:74566c6910d13ae61e7ce73ebd3127438a1fe805b309b097c323142719ec8a5b
 
 FROM ${REDIS} AS redis
+# Both programs and what they link to; of the libraries, the last stage takes those that it lacks.
+RUN mkdir -p /out/bin /out/lib \
+ && cp "$(command -v redis-server)" "$(command -v redis-cli)" /out/bin/ \
+ && ldd /out/bin/* | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | xargs -r cp -L -t /out/lib
 
 FROM ${PYTHON} AS build
 COPY requirements/image.lock /src/requirements/image.lock
@@ -24,10 +28,14 @@ RUN /opt/cachestack/bin/pip wheel --no-cache-dir --disable-pip-version-check --n
  && /opt/cachestack/bin/pip uninstall -y pip
 
 FROM ${PYTHON}
-# What redis-server and redis-cli link to and the slim image lacks, if anything: none since both are bookworm with OpenSSL 3.
-COPY --from=redis /usr/local/bin/redis-server /usr/local/bin/redis-cli /usr/local/bin/
-# The same binary under the name by which it checks snapshots.
-RUN ln -s redis-server /usr/local/bin/redis-check-rdb \
+COPY --from=redis /out/bin/ /usr/local/bin/
+# redis-check-rdb is the server under the name by which it checks snapshots.
+RUN --mount=type=bind,from=redis,source=/out/lib,target=/mnt/lib \
+    for library in /mnt/lib/*; do \
+      ldconfig -p | grep -qF "${library##*/} " || cp "$library" /usr/local/lib/; \
+    done \
+ && ldconfig \
+ && ln -s redis-server /usr/local/bin/redis-check-rdb \
  && redis-server --version && redis-cli --version \
  && groupadd --gid 10999 cache && useradd --uid 10999 --gid 10999 --no-create-home --home-dir /nonexistent cache
 COPY --from=build /opt/cachestack /opt/cachestack

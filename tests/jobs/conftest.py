@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from cacheclient.contract import RedisUser
 from infra.jobs import cli
 from infra.jobs.local_set import redis_set
 from infra.jobs.names import Folder
@@ -151,9 +152,22 @@ def local(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Environment]:
         patch.setattr(launch, "api_is_installed", lambda: False)
         try:
             launch.up(places, found, 3.0, print)
-            yield Environment(places)
+            environment = Environment(places)
+            _send_snapshots_at_once(environment)
+            yield environment
         finally:
             launch.down(places, keep_data=False)
+
+
+def _send_snapshots_at_once(local: Environment) -> None:
+    """Leave out the second for which a node waits for further replicas: it is spent at every backup."""
+    password = (local.secret_dir / RedisUser.ADMIN).read_text().strip()
+    cli = local.state.processes["redis-0"].environment["REDIS_CLI"]
+    for address, port in local.redis_nodes.values():
+        argv = [cli, "--user", "admin", "-h", address, "-p", str(port)]
+        argv += ["CONFIG", "SET", "repl-diskless-sync-delay", "0"]
+        done = subprocess.run(argv, env={"REDISCLI_AUTH": password}, capture_output=True, check=True, timeout=60)
+        assert done.stdout.strip() == b"OK"
 
 
 @pytest.fixture

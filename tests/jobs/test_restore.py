@@ -10,6 +10,7 @@ import pytest
 
 from cacheclient import AsyncCache
 from infra.jobs import backing_up, data_dir, restoring, sealing
+from infra.jobs import redis_set as jobs_redis_set
 from infra.jobs.errors import CorruptBackupError, JobError, RefusedError
 from infra.jobs.local_set import LocalSet, redis_set
 from infra.local import process, readiness
@@ -96,7 +97,12 @@ async def until_read(cache: AsyncCache[Any], key: str, value: str) -> None:
 
 
 def test_a_plan_changes_nothing_and_data_is_not_replaced_without_force(
-    whole: Environment, small_set: RedisSet, job: Job, tmp_path: Path, run: Callable[..., tuple[int, dict[str, Any]]]
+    whole: Environment,
+    small_set: RedisSet,
+    job: Job,
+    tmp_path: Path,
+    run: Callable[..., tuple[int, dict[str, Any]]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     options, store = job()
     backup = backing_up.back_up(small_set, store, options, kind="manual").backup
@@ -109,6 +115,7 @@ def test_a_plan_changes_nothing_and_data_is_not_replaced_without_force(
     target = target_of(whole, job, tmp_path / "work")
     text = "\n".join(restoring.plan(target, "latest").lines())
     assert f"{backup.keys:,} keys, {backup.expires:,} of them with a TTL" in text
+    monkeypatch.setattr(jobs_redis_set, "CALL_SECONDS", 0.5)
     whole.pause("redis-1")
     try:
         assert set(target.survey().keys) == {"redis-0", "redis-2"}

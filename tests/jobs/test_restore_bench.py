@@ -35,7 +35,7 @@ def _room_for_all() -> Iterator[None]:
     """A set whose maxmemory holds a million keys: nothing may be evicted."""
     with pytest.MonkeyPatch.context() as patch:
         large = RedisConf(memory_limit=1024 * MIB, repl_backlog=64 * MIB)
-        patch.setattr(programs, "redis_settings", lambda: large)
+        patch.setattr(programs, "redis_settings", lambda **_: large)
         yield
 
 

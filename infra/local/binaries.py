@@ -36,6 +36,7 @@ class Binaries:
     version: str
     exporter: Path | None
     prometheus: Path | None
+    grafana: Path | None = None
 
 
 def find() -> Binaries:
@@ -50,7 +51,7 @@ def find() -> Binaries:
     if cli is None:
         raise LocalError(f"redis-cli was not found. {HOW_TO_GET['redis']}")
     exporter = _on_path("redis_exporter") or _on_path("prometheus-redis-exporter")
-    return Binaries(server, cli, version, exporter, _on_path("prometheus"))
+    return Binaries(server, cli, version, exporter, _on_path("prometheus"), _on_path("grafana-server"))
 
 
 def require_tls(binaries: Binaries) -> None:

@@ -138,6 +138,7 @@ def _summary(environment: Environment, state: State) -> Iterable[str]:
         if found:
             yield f"{kind.capitalize():<11}" + "  ".join(f"{p.name} {p.address}:{p.port}" for p in found)
     yield from (f"Dashboards http://{p.address}:{p.port}/" for p in state.of_kind("boards"))
+    yield from (f"Grafana    http://{p.address}:{p.port}/dashboards" for p in state.of_kind("grafana"))
     yield f"Set        {state.set_name}; a node counts as down after {state.down_after:g} s (clusters: 30 s)"
     yield f"Client     {environment.url}"
     if environment.ca_file is not None:

@@ -13,7 +13,7 @@ import msgspec
 
 from alerts.rules import prometheus_yaml
 from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, set_name
-from infra.local import node, ports, process, programs, readiness, scrape
+from infra.local import grafana, node, ports, process, programs, readiness, scrape
 from infra.local.binaries import HOW_TO_GET, Binaries, require_tls
 from infra.local.errors import LocalError
 from infra.local.programs import Ports
@@ -99,6 +99,9 @@ def _watchers(
         (places.conf / "prometheus.yml").write_text(config, encoding="utf-8")
         yield programs.prometheus(places, binaries.prometheus, chosen)
         yield programs.boards(chosen)
+        if binaries.grafana is not None:
+            grafana.write_provisioning(places, chosen)
+            yield grafana.grafana(places, binaries.grafana, chosen)
 
 
 def _write_files(places: Places, binaries: Binaries, down_after: float, *, tls: bool) -> None:

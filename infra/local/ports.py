@@ -29,6 +29,7 @@ def choose() -> Ports:
         sentinel_exporter=_free([LOOPBACK], taken),
         prometheus=_free([LOOPBACK], taken),
         boards=_free([LOOPBACK], taken),
+        grafana=_free([LOOPBACK], taken),
         api=_free([LOOPBACK], taken),
     )
 

@@ -53,6 +53,7 @@ class Ports:
     sentinel_exporter: int
     prometheus: int
     boards: int
+    grafana: int
     api: int
 
 

@@ -18,7 +18,7 @@ from infra.local.process import Identity
 
 LOCK_WAIT: Final = 10.0
 
-Kind = Literal["redis", "sentinel", "exporter", "prometheus", "boards", "api"]
+Kind = Literal["redis", "sentinel", "exporter", "prometheus", "boards", "grafana", "api"]
 
 
 class Process(msgspec.Struct, frozen=True, kw_only=True):

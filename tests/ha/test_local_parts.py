@@ -15,7 +15,14 @@ from infra.local.programs import Ports
 from infra.local.state import Process
 
 PORTS = Ports(
-    redis=1001, sentinel=1002, redis_exporter=1003, sentinel_exporter=1004, prometheus=1005, boards=1007, api=1006
+    redis=1001,
+    sentinel=1002,
+    redis_exporter=1003,
+    sentinel_exporter=1004,
+    prometheus=1005,
+    boards=1007,
+    grafana=1008,
+    api=1006,
 )
 
 

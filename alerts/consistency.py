@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from alerts import signals
 from alerts.model import Alert, Condition, Recording, Severity
+from alerts.thresholds import FASTEST_BURN
 from cacheclient.contract import CONSISTENCY_INCONSISTENT, L1_OFF
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ def _burns(factor: float, long: str, short: str) -> Condition:
 ALERTS: Final = (
     Alert(
         name="CacheInconsistent",
-        condition=_burns(14.4, "1h", "5m"),
+        condition=_burns(FASTEST_BURN, "1h", "5m"),
         severity=Severity.CRITICAL,
         summary="Callers get old values: what is promised for a month is gone in two days.",
         description=_FOUND + " within the last hour.",

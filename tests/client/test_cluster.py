@@ -160,6 +160,22 @@ async def test_an_event_is_taken_once_however_many_masters_tell_it(
     assert reader.stats().invalidations["event/remote"] == 2
 
 
+async def test_explain_touch_and_the_doctor_find_their_way(
+    lasting: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(lasting.url, namespace, options=OPTIONS)
+    keys = [f"k{number}" for number in range(20)]
+    for key in keys:
+        assert await cache.set(key, 1, tags=["t"])
+        assert (await cache.explain(key)).l2.status == "value"
+        assert await cache.touch(key, 60)
+    assert await cache.drop_version(1) == 20
+    report = await cache.doctor()
+    masters = [finding for finding in report.findings if finding.check == "rights"]
+    assert [finding.level for finding in masters] == ["ok"] * 3, str(report)
+    assert report.ok, str(report)
+
+
 async def test_a_pattern_a_tag_and_clear_reach_every_master(
     lasting: RedisCluster, opened: Opened, namespace: str
 ) -> None:

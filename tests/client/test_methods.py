@@ -153,6 +153,16 @@ async def test_touch_loses_against_an_invalidation(hand: Hand) -> None:
     assert await other.get("a", MISSING) is MISSING
 
 
+async def test_a_life_cut_short_ends_in_the_own_l1_too(hand: Hand) -> None:
+    cache = await hand.cache()
+    await cache.set("a", 1, ttl=600)
+    assert await cache.get("a") == 1
+    assert cache.peek("a") == 1
+    assert await cache.touch("a", 5)  # its push has not arrived
+    hand.clock.now += 6
+    assert await cache.get("a", MISSING) is MISSING
+
+
 async def test_touch_without_redis_is_refused_quietly(hand: Hand) -> None:
     cache = await hand.cache()
     await cache.set("a", 1)

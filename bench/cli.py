@@ -17,6 +17,7 @@ from bench.report import document, heading, machine, missed, table
 from bench.rounds import BenchError, Setting
 from bench.server import server
 
+RESULTS = Path("bench/results")  # git ignores it
 _EPILOG = """\
 Every bar compares candidates in one run: each has a turn in every round, in rotating order, and the verdict is on the
 median of the rounds. Nothing else should run on the machine meanwhile; loader and server share its cores. A Redis
@@ -26,7 +27,7 @@ examples:
   python -m bench --bars P1,P4            two of the bars
   python -m bench --quick                 does everything work? (a minute or two; the figures mean little)
   python -m bench --traces DIR            also P3: hit ratios on the access traces in DIR, .gz (one key a line) or .xz
-  python -m bench --json bench.json --plots docs/plots
+  python -m bench --bars P4,P6 --results docs/plots
 
 exit code: 0 every bar holds, 1 a bar was missed, 2 it could not be measured"""
 
@@ -41,8 +42,10 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--rounds", type=_rounds, help="turns of each candidate (default 9, with --quick 3)")
     parser.add_argument("--quick", action="store_true", help="smaller workloads")
     parser.add_argument("--traces", type=Path, metavar="DIR", help="folder with access traces, for P3")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="write every round's figures there")
-    parser.add_argument("--plots", type=Path, metavar="DIR", help="write an SVG for each bar there")
+    parser.add_argument(
+        "--results", type=Path, metavar="DIR", default=RESULTS,
+        help="write there every round's figures (bench.json) and an SVG for each bar (default %(default)s)",
+    )  # fmt: skip
     return parser.parse_args()
 
 
@@ -85,10 +88,11 @@ def _run(arguments: argparse.Namespace) -> int:
         results = _measure(arguments, port)
     print(heading(about))
     print(table(results))
-    if arguments.json:
-        arguments.json.write_text(json.dumps(document(results, about), indent=1) + "\n", encoding="utf-8")
-    if arguments.plots:
-        draw(results, arguments.plots)
+    arguments.results.mkdir(parents=True, exist_ok=True)
+    written = arguments.results / "bench.json"
+    written.write_text(json.dumps(document(results, about), indent=1) + "\n", encoding="utf-8")
+    plots = draw(results, arguments.results)
+    print(f"{written} and {len(plots)} plots beside it were written", file=sys.stderr)
     failed = missed(results)
     if failed:
         print(f"missed: {', '.join(failed)}", file=sys.stderr)

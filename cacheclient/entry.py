@@ -69,7 +69,9 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
 
         The upper bound keeps a clock that jumped back, or a new master whose clock is behind, from prolonging a life.
         """
-        return min(self.lifetime_ms, self.written_ms + self.lifetime_ms - server_now_ms) / 1000
+        lifetime = self.lifetime_ms
+        left = self.written_ms + lifetime - server_now_ms
+        return (left if left < lifetime else lifetime) / 1000  # noqa: FURB136  `min` takes twice the time
 
 
 def new_write_id() -> bytes:

@@ -51,6 +51,8 @@ class KeySpace:
         Raises:
             ConfigurationError: if ``key`` is not a str of 1 to 512 UTF-8 bytes without control characters.
         """
+        if type(key) is str and key.isascii() and key.isprintable() and 0 < len(key) <= MAX_ID_BYTES:
+            return self.prefix + key  # nearly all keys; the rest is looked at more closely
         if not isinstance(key, str):
             raise ConfigurationError(f"key={key!r}: a str is needed, not {type(key).__name__}")
         if not key or not key.isprintable() or len(key.encode("utf-8", "surrogatepass")) > MAX_ID_BYTES:

@@ -133,7 +133,7 @@ restore-bench: $(VENV)/.dev ## how long a restore of 1,000,000 keys takes here (
 	@$(BIN)/pytest -m slow tests/jobs -s $(ARGS)
 
 .PHONY: test-cluster
-test-cluster: $(VENV)/.dev ## the dev stack on the cluster that KUBECONFIG names
+test-cluster: $(VENV)/.dev ## the stacks on the cluster that KUBECONFIG names (minutes)
 	@$(BIN)/pytest -m cluster tests/e2e $(ARGS)
 
 $(VENV)/.bench: requirements/bench.lock | $(VENV)/.dev

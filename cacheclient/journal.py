@@ -3,7 +3,8 @@
 Two things can undo an invalidation. It may not get through: Redis is away, writes are paused, the answer is late. And
 it may get through and be lost: a master that dies takes with it what no replica had yet, and the old value is back on
 the new one. So each process keeps its own invalidations. What did not get through is sent again until it does, never
-dropped; what did is sent again for ``keep`` seconds whenever the master was restarted or is another one.
+dropped; what did is sent again for ``keep`` seconds whenever the master was restarted or is another one. The seconds
+count from when a master last took it: that one may be lost as well.
 
 Sending a tombstone twice costs a reload, never a wrong value.
 """
@@ -68,7 +69,7 @@ class Journal:
         while self._recent and next(iter(self._recent.values())) < now - self._keep:
             old, _ = self._recent.popitem(last=False)
             if old.kind == "set":
-                del self._set[old.name]
+                self._set.pop(old.name, None)
 
     def note_set(self, key: str, write_id: bytes) -> None:
         """Remember that ``key`` was set now: if that is lost, the value before it is back."""
@@ -80,7 +81,8 @@ class Journal:
         return self._set.get(key)
 
     def owe(self, debt: Debt) -> None:
-        """Make an invalidation again until it gets through."""
+        """Make an invalidation again until it gets through, and once more if the master that takes it is lost."""
+        self.note(debt)
         self._owed[debt] = object()
         self._wake.set()
 
@@ -123,6 +125,7 @@ class Journal:
                         raise result
                 elif self._owed.get(debt) is since:  # else it was owed anew meanwhile, and this came too early for it
                     del self._owed[debt]
+                    self.note(debt)  # this master, too, may be lost before a replica has it
             if any(isinstance(result, UnavailableError) for result in results):
                 break
         return not self._owed

@@ -66,6 +66,8 @@ KNOWN: Final[dict[str, tuple[Race, ...]]] = {
         processes.a_failover_brings_an_invalidated_value_back,
         processes.a_failover_brings_a_replaced_value_back,
         processes.a_failover_brings_a_tag_back,
+        processes.a_failover_brings_back_what_a_set_in_doubt_replaced,
+        processes.a_second_failover_undoes_what_was_repeated_after_the_first,
     ),
     "a pod stays with the old master after a partition": (
         processes.a_pod_stays_with_a_deposed_master,

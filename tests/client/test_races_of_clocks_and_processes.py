@@ -17,7 +17,7 @@ from cacheclient.clock import Gate, ServerClock, boottime
 from cacheclient.entry import Envelope
 from cacheclient.events import Event, EventType
 from cacheclient.hearing import Hearing
-from cacheclient.journal import Journal
+from cacheclient.journal import Debt, Journal
 from cacheclient.missing import ABSENT
 from cacheclient.testing import FakeClock, FakeStore, Substitution, substituted
 from tests.client.conftest import RACE, Named
@@ -132,6 +132,31 @@ async def a_failover_brings_a_replaced_value_back(scene: Scene) -> None:
     hand.fleet.failover(replica)
     await scene.until(lambda: hand.store.data["hand:v1:a"][:1] == b"T")
     assert await reader.get("a", MISSING) is MISSING
+
+
+async def a_failover_brings_back_what_a_set_in_doubt_replaced(scene: Scene) -> None:
+    writer, reader, hand = await scene.hand.cache(), await scene.hand.cache(), scene.hand
+    await writer.set("a", "old")
+    replica = hand.store.copy()
+    hand.store.fail("put", executed=True)
+    assert not await writer.set("a", "new")
+    await scene.until(lambda: hand.store.data["hand:v1:a"][:1] == b"T")
+    hand.fleet.failover(replica)
+    await scene.until(lambda: hand.store.data["hand:v1:a"][:1] == b"T")
+    assert await reader.get("a", MISSING) is MISSING
+
+
+async def a_second_failover_undoes_what_was_repeated_after_the_first(scene: Scene) -> None:
+    writer, hand = await scene.hand.cache(), scene.hand
+    await writer.set("a", "old")
+    replica = hand.store.copy()
+    assert await writer.invalidate("a")
+    keep = writer.options.sync.journal
+    for _ in range(2):
+        hand.clock.advance(0.6 * keep)
+        hand.fleet.failover(replica)
+        await scene.until(lambda: hand.store.data["hand:v1:a"][:1] == b"T")
+        await scene.until(lambda: not len(writer._invalidation.journal))
 
 
 async def a_failover_brings_a_tag_back(scene: Scene) -> None:
@@ -251,6 +276,24 @@ def nothing_is_replayed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "replay", lambda *_: None)
 
 
+def sets_in_doubt_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
+    def note(self: Journal, debt: Debt) -> None:
+        if debt.kind == "set":
+            original(self, debt)
+
+    original = Journal.note
+    patch.setattr(Journal, "note", note)
+
+
+def what_is_repeated_is_not_kept(patch: pytest.MonkeyPatch) -> None:
+    def note(self: Journal, debt: Debt) -> None:
+        if debt not in self._recent:
+            original(self, debt)
+
+    original = Journal.note
+    patch.setattr(Journal, "note", note)
+
+
 def sets_are_not_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Journal, "note_set", lambda *_: None)
 
@@ -268,6 +311,8 @@ RACES: Final[dict[Race, Patch]] = {
     an_early_refresh_meets_an_invalidation: any_fill_is_stored,
     a_failover_brings_an_invalidated_value_back: nothing_is_replayed,
     a_failover_brings_a_replaced_value_back: sets_are_not_remembered,
+    a_failover_brings_back_what_a_set_in_doubt_replaced: sets_in_doubt_are_not_remembered,
+    a_second_failover_undoes_what_was_repeated_after_the_first: what_is_repeated_is_not_kept,
     a_failover_brings_a_tag_back: nothing_is_replayed,
     a_pod_stays_with_a_deposed_master: gates_stay_open,
     a_fork_shares_a_socket: forks_are_not_seen,

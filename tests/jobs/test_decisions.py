@@ -163,6 +163,12 @@ def test_whatever_the_rule_the_young_the_newest_and_the_valid_one_stay(
         assert sum(b.taken > threshold for b in backups) <= max(len(kept), last)
 
 
+def test_the_newest_whole_backup_stays_however_old_it_is() -> None:
+    backups = backups_every(24, 5)
+    gone = retention.prunable(backups, NOW, Rule(1, 1), backups[4].object_key)
+    assert gone == [backups[3], backups[2]]
+
+
 def test_uploads_without_a_manifest_are_orphans_once_they_are_old() -> None:
     names = [
         name

@@ -214,6 +214,26 @@ def test_a_data_directory_holds_the_snapshot_as_aof_base_and_says_of_which_resto
         data_dir.write(tmp_path / "nowhere", snapshot, "x")
 
 
+def test_a_data_directory_half_way_says_of_no_restore_that_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data, snapshot = tmp_path / "data", tmp_path / "snapshot"
+    data.mkdir()
+    snapshot.write_bytes(b"REDIS0010")
+    data_dir.write(data, snapshot, "the-id")
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(type(data), "rename", dies)
+        with pytest.raises(KeyboardInterrupt):
+            data_dir.write(data, snapshot, "the-id")
+    assert not (data / "restore-data").exists()
+    data_dir.write(data, snapshot, "the-id")
+    assert (data / "restore-data").read_text() == "the-id\n"
+
+
 def test_on_a_full_volume_the_old_data_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     data, snapshot = tmp_path / "data", tmp_path / "snapshot"
     (data / "appendonlydir").mkdir(parents=True)

@@ -14,7 +14,8 @@ SLOTS: Final = 16384
 NODE_TIMEOUT: Final = 1000  # milliseconds
 _SETTINGS: Final = (
     "--cluster-enabled", "yes", "--cluster-node-timeout", str(NODE_TIMEOUT), "--appendonly", "no",
-    "--repl-diskless-sync-delay", "0", "--cluster-replica-validity-factor", "0",
+    "--repl-diskless-sync-delay", "0", "--cluster-allow-reads-when-down", "yes",
+    "--cluster-replica-validity-factor", "0",
 )  # fmt: skip
 
 

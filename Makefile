@@ -132,6 +132,10 @@ test-engine: $(VENV)/.dev ## the Pulumi program under the real engine (needs pul
 restore-bench: $(VENV)/.dev ## how long a restore of 1,000,000 keys takes here (minutes): the promise is 5
 	@$(BIN)/pytest -m slow tests/jobs -s $(ARGS)
 
+.PHONY: drill
+drill: $(VENV)/.dev ## cause every failure the set survives, and print promised and seen: RUNS=10 ARGS="--only crash"
+	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(ARGS)
+
 .PHONY: test-cluster
 test-cluster: $(VENV)/.dev ## the stacks on the cluster that KUBECONFIG names (minutes)
 	@$(BIN)/pytest -m cluster tests/e2e $(ARGS)

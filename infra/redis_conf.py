@@ -74,7 +74,7 @@ class RedisConf:
         save: RDB snapshot rules as pairs (seconds, changes). Each snapshot forks: its cost is copy-on-write memory.
         min_replicas_to_write: in-sync replicas without which the master refuses writes; 0 turns the guard off.
         min_replicas_max_lag: seconds since a replica's last acknowledgement after which it no longer counts; a
-            partitioned master refuses writes after this time plus one second. 0 turns the guard off.
+            partitioned master refuses writes after this time plus up to two seconds. 0 turns the guard off.
         repl_backlog: bytes of history kept so that a replica which was away resumes without a full copy.
         maxclients: connections accepted at the same time.
         latency_threshold_ms: events slower than this enter Redis' latency monitor.

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import multiprocessing
+import os
 import statistics
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,8 @@ from tests.drill import stage
 from tests.drill.measure import BY_NAME, Outcome, measure
 
 INTERRUPTED: Final = 130
+SETS: Final = max(1, (os.cpu_count() or 1) // 2)  # each is six servers and a busy writer
+_SETS_HELP: Final = f"sets at the same time (default: half the cores, here {SETS})"
 _DESCRIPTION: Final = """\
 Cause every failure that the set promises to survive, against Redis and Sentinel processes started for this and ended
 afterwards, and print what was promised and what clients saw. Never touches a set that it did not start."""
@@ -25,7 +28,7 @@ _EPILOG: Final = f"""\
 promises: {", ".join(BY_NAME)}
 
 examples:
-  python -m tests.drill                                  ten runs of each, three sets at a time (about ten minutes)
+  python -m tests.drill                                  ten runs of each (20 minutes on 2 cores)
   python -m tests.drill --only node-lost --down-after 30 with the cluster's timing
 
 exit codes: 0 every promise was kept in every run; 1 one was broken, or a run could not be finished; 2 wrong arguments;
@@ -92,7 +95,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("tests.drill", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
     parser.add_argument("--runs", type=int, default=10, help="runs of each promise (default: 10)")
     parser.add_argument("--only", action="append", choices=list(BY_NAME), metavar="NAME", help="this one; repeatable")
-    parser.add_argument("--sets", type=int, default=3, help="sets at the same time (default: 3)")
+    parser.add_argument("--sets", type=int, default=SETS, help=_SETS_HELP)
     parser.add_argument("--down-after", type=float, default=3.0, help="seconds (default: 3; clusters use 30)")
     parser.add_argument("--json", action="store_true", help="print JSON")
     return parser

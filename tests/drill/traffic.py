@@ -12,6 +12,7 @@ import redis
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from cacheclient.contract import Env
 from infra.local import process, readiness
 from infra.local.errors import LocalError
 
@@ -19,6 +20,10 @@ if TYPE_CHECKING:
     from infra.local.control import Environment
 
 READY: Final = 60.0
+# A client's options where a test counts what failed: a busy machine must not look like a lost server.
+PATIENT: Final = {
+    f"{Env.OPTION_PREFIX}{name}": "10" for name in ("L2_TIMEOUT", "L2_CONNECT_TIMEOUT", "SYNC_MAX_STALENESS")
+}
 
 
 class Writer:

@@ -16,6 +16,7 @@ from cacheclient.contract import SENTINEL_AUTH_FILE, Env, RedisUser, Script
 from infra import credentials, rotation
 from infra.local import control, process
 from infra.local.rotation import LocalTarget
+from tests.drill.traffic import PATIENT
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -133,7 +134,7 @@ async def test_passwords_change_under_traffic_without_a_failed_call(healthy_redi
 
     async def old_connection() -> None:
         nonlocal calls
-        async with AsyncCache.from_env(environment.client_environment | {Env.NAMESPACE: "rotation"}) as cache:
+        async with AsyncCache.from_env(environment.client_environment | PATIENT | {Env.NAMESPACE: "rotation"}) as cache:
             while not ended:
                 await cache.set("k", calls)
                 entry = await cache.get_entry("k")

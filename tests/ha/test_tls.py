@@ -20,6 +20,7 @@ from infra.local import binaries, launch, process
 from infra.local.control import Environment
 from infra.local.errors import LocalError
 from infra.local.state import Places
+from tests.drill.traffic import PATIENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -39,7 +40,7 @@ def encrypted(
 
 
 def cache(environment: Environment, **changed: str) -> AsyncCache:
-    return AsyncCache.from_env(environment.client_environment | {Env.NAMESPACE: "tls"} | changed)
+    return AsyncCache.from_env(environment.client_environment | PATIENT | {Env.NAMESPACE: "tls"} | changed)
 
 
 async def test_a_client_reads_and_writes_over_tls_and_a_master_hands_over(encrypted: Environment) -> None:

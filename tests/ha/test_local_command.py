@@ -176,8 +176,8 @@ def test_an_up_that_fails_half_way_leaves_nothing_running(
 def test_a_process_that_ends_during_up_is_named_with_its_last_words(
     tmp_path: Path, installed_nodes: Binaries, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def without_secret(*arguments: Any) -> Any:
-        for found in nodes(*arguments):
+    def without_secret(*arguments: Any, **given: Any) -> Any:
+        for found in nodes(*arguments, **given):
             found.environment["CACHE_SECRET_DIR"] = str(tmp_path / "nowhere")
             yield found
 

@@ -13,6 +13,7 @@ from cacheclient.contract import (
     HITS,
     LISTENER_CONNECTED,
     LOADER_CALLS,
+    LOCKS,
     NAMESPACE_VERSION,
     ErrorType,
 )
@@ -95,6 +96,18 @@ SERVICE: Final = (
         summary="Loaders fail: misses are not refilled.",
         description="{{ $value | humanizePercentage }} of the loads in {{ $labels.namespace }} fail.",
         board="hit-rate",
+    ),
+    Alert(
+        name="CacheLockTimeouts",
+        condition=lambda s, _: (
+            f"""sum by (namespace) ({s.rate(s.client(LOCKS.name, 'outcome="timeout"'))}) / """
+            f"(sum by (namespace) ({s.rate(s.client(LOCKS.name))}) > 0) > 0.1"
+        ),
+        hold="5m",
+        severity=Severity.WARNING,
+        summary="Public locks are not to be had in time.",
+        description="{{ $value | humanizePercentage }} of the locks asked for in {{ $labels.namespace }} time out.",
+        board="latency",
     ),
     Alert(
         # Without its listener a process stops trusting L1 and reads L2: slower, never stale. Hence a warning.

@@ -69,6 +69,14 @@ ALERTS: Final = (
         description=_FOUND + " within six hours.",
         board="invalidation",
     ),
+    signals.PROPAGATION_P99.rule(
+        "CacheInvalidationSlow",
+        hold="5m",
+        severity=Severity.WARNING,
+        summary="Processes hear of invalidations later than promised.",
+        description="1 % of the pushes in {{ $labels.namespace }} take longer than {{ $value | humanizeDuration }}.",
+        board="invalidation",
+    ),
     Alert(
         name="CachePushStorm",
         condition=lambda s, _: f"{s.client(L1_OFF.name)} == 1",

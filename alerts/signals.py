@@ -22,6 +22,7 @@ from cacheclient.contract import (
     HITS,
     LOOKUP_SECONDS,
     MISSES,
+    PROPAGATION_SECONDS,
     Exporter,
     Tier,
 )
@@ -67,6 +68,12 @@ def inconsistent_ratio(scope: Scope, window: str) -> str:
         for metric in (CONSISTENCY_INCONSISTENT, CONSISTENCY_CHECKED)
     )
     return f"{found} / ({checked} > 0)"
+
+
+def propagation_quantile(scope: Scope, quantile: float) -> str:
+    """Return a quantile of the time from an invalidation to its push, in seconds."""
+    buckets = scope.rate(scope.client(f"{PROPAGATION_SECONDS.name}_bucket"))
+    return f"histogram_quantile({quantile:g}, sum by (namespace, le) ({buckets}))"
 
 
 def master_addresses(scope: Scope, window: str) -> str:
@@ -120,6 +127,14 @@ LOOKUP_P95: Final = Signal(
     expr=lambda s: lookup_quantile(s, 0.95),
     legend="P95 {{namespace}}",
     limit=lambda t: t.lookup_p95_seconds,
+)
+PROPAGATION_P99: Final = Signal(
+    title="Invalidation P99",
+    description="99 % of the invalidations are heard of within this time; L1 may serve an old value for one second.",
+    unit="s",
+    expr=lambda s: propagation_quantile(s, 0.99),
+    legend="P99 {{namespace}}",
+    limit=lambda t: t.propagation_seconds,
 )
 ERROR_RATIO: Final = Signal(
     title="Errors per lookup",

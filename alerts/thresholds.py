@@ -40,6 +40,7 @@ class Thresholds:
     error_ratio: float = 0.01
     inconsistent_ratio: float = 0.0001
     outage_seconds: float = 60
+    propagation_seconds: float = 0.25
     backup_age_seconds: float = 7 * 3600
     backup_overdue_seconds: float = 13 * 3600
     drill_age_seconds: float = 8 * 86400
@@ -58,14 +59,21 @@ class Thresholds:
         for name in ("slow_budget_ratio", "error_budget_ratio"):
             if getattr(self, name) > 1 / FASTEST_BURN:
                 raise ValueError(f"{name} {getattr(self, name)}: at most 1/{FASTEST_BURN}, or no burn rate could tell")
-        # histogram_quantile and the share of observations below a limit are exact on a bucket edge only.
-        for name, edges in (("lookup_p95_seconds", LATENCY_BUCKETS), ("outage_seconds", OUTAGE_BUCKETS)):
+        for name, edges in _EDGES.items():
             if getattr(self, name) not in edges:
                 raise ValueError(f"{name} {getattr(self, name)}: one of the bucket edges {', '.join(map(str, edges))}")
 
 
 # Ratios of two unbounded quantities; every other *_ratio is a share.
 _UNBOUNDED_RATIOS = frozenset({"fragmentation_ratio"})
+
+
+# histogram_quantile and the share of observations below a limit are exact on a bucket edge only.
+_EDGES: Final = {
+    "lookup_p95_seconds": LATENCY_BUCKETS,
+    "propagation_seconds": LATENCY_BUCKETS,
+    "outage_seconds": OUTAGE_BUCKETS,
+}
 
 
 def _check(name: str, value: float) -> None:

@@ -265,7 +265,8 @@ class AsyncCache(Writes[T]):
     def lock(self, name: str, **settings: Unpack[LockSettings]) -> Lock:
         """Return the distributed lock ``name`` of this namespace, not yet taken; see ``cacheclient.lock``."""
         self._check_open()
-        return Lock(self._parts.shared.locks, lock_key(self.space.namespace, name), **settings)
+        key, outcomes = lock_key(self.space.namespace, name), self._stats.locks
+        return Lock(self._parts.shared.locks, key, outcomes=outcomes, **settings)
 
     # -- observation ------------------------------------------------------------------------------------------------
 

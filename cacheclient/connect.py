@@ -233,6 +233,7 @@ def assemble(
     tags.distrust(invalidation.journal.owes_tag)
     revalidation.distrust(invalidation.journal.__contains__)
     if shared.link is not None and shared.listener is not None:
+        invalidation.time_with(hearing.propagation.asked)
         shared.listener.report_to(hearing.told, hearing.heard)
         shared.link.on_renewal(invalidation.journal.replay)
     retention = Retention(space, store, local, serializer, tags, invalidation.journal, clock=clock)

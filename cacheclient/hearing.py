@@ -24,6 +24,7 @@ from cacheclient.events import Event, EventType, Priority
 from cacheclient.flights import Flights
 from cacheclient.keys import Glob, KeySpace
 from cacheclient.local import Local
+from cacheclient.propagation import Propagation
 from cacheclient.revalidation import Revalidation
 from cacheclient.stats import Stats
 from cacheclient.storm import PushGuard
@@ -36,7 +37,11 @@ _log = logging.getLogger("cacheclient")
 
 
 class Hearing:
-    """The ear of one cache; ``own_id`` is in the events that it sent itself."""
+    """The ear of one cache; ``own_id`` is in the events that it sent itself.
+
+    Attributes:
+        propagation: times the own invalidations until they are heard of.
+    """
 
     def __init__(
         self,
@@ -59,6 +64,7 @@ class Hearing:
         self._revalidation = revalidation
         self._guard = guard
         self._auditor = auditor
+        self.propagation = Propagation(stats.propagation, clock)
         self._own_id = own_id
         self._stats = stats
         self._clock = clock
@@ -82,6 +88,7 @@ class Hearing:
         No keys at all is a sign of life: nothing has changed up to now.
         """
         if keys is None:
+            self.propagation.gap()
             self._tags.forget()
             self._flights.pushed_all()
             self._revalidation.begin()
@@ -96,6 +103,8 @@ class Hearing:
         for key in told:
             drop(key)
             pushed(key)
+        if self.propagation.waiting:
+            self.propagation.told(told)
         if told:
             self._stats.invalidations["key/remote"] += len(told)
             self._auditor.sample(told)

@@ -63,6 +63,7 @@ class Invalidation:
         self._serializer = serializer
         self._flights = flights
         self._tags = tags
+        self._asked: Callable[[str], None] = lambda _: None
         # Tombstones outlive every load that may have begun before them, markers every entry of the default ttl.
         self.grave = 2 * options.lock.lease
         self._marker_life = 2 * options.l2.ttl
@@ -72,11 +73,16 @@ class Invalidation:
         self._pod = os.uname().nodename
         self.journal = Journal(self._pay, options.sync.journal, clock)
 
+    def time_with(self, asked: Callable[[str], None]) -> None:
+        """Have ``asked`` called with each key that Redis is about to be told to forget."""
+        self._asked = asked
+
     async def key(self, key: str, *, durable: bool) -> bool:
         """Forget one key; return whether Redis (with ``durable``: a replica) acknowledged it."""
         try:
             with self._owing(Debt("key", key), lambda: self.forget(key)):
                 self._announce(EventType.INVALIDATE, escape(self._space.full(key)))
+                self._asked(key)
                 return await self._bury(key, durable=durable) or not durable
         except UnavailableError:
             return False

@@ -33,6 +33,7 @@ import os
 import random
 import secrets
 import socket
+from collections import Counter
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Final, Self, TypedDict
@@ -104,6 +105,7 @@ class Lock:
         max_attempts: int | None = None,
         auto_extend: bool = False,
         clock: Clock = boottime,
+        outcomes: Counter[str] | None = None,
     ) -> None:
         """Prepare a lock.
 
@@ -116,6 +118,7 @@ class Lock:
             auto_extend: extend it every third of ``timeout`` until it is released. A holder that hangs keeps it then:
                 only the end of its process (or event loop) frees it.
             clock: seconds; tests bring their own.
+            outcomes: what is counted: ``acquired``, ``timeout`` (not to be had), ``lost`` (while it was held).
 
         Raises:
             ConfigurationError: if a value is out of its range.
@@ -133,6 +136,7 @@ class Lock:
         self._max_attempts = max_attempts
         self._auto_extend = auto_extend
         self._clock = clock
+        self._outcomes: Counter[str] = Counter() if outcomes is None else outcomes
         self._held: _Held | None = None
         self._acquiring = False
         self._extender: asyncio.Task[None] | None = None
@@ -171,12 +175,14 @@ class Lock:
         self._acquiring = True
         try:
             self._held = await self._poll(holder)
-        except BaseException:
+        except BaseException as error:
+            self._outcomes["timeout"] += isinstance(error, LockTimeoutError)
             # The last attempt may have succeeded without our knowing it. Sent after it, so executed after it.
             await self._give_back(holder)
             raise
         finally:
             self._acquiring = False
+        self._outcomes["acquired"] += 1
         if self._auto_extend:
             self._extender = asyncio.create_task(self._keep(), name=f"cacheclient-lock {self._key}")
         return self._held.token
@@ -251,6 +257,7 @@ class Lock:
         try:
             was_mine = await self._give_back(held.holder)
             if was_mine is False or (was_mine is None and self.lost):
+                self._outcomes["lost"] += 1
                 raise LockLostError(f"{self._key}: the lock was lost before it was released")
         finally:
             self._held = None

@@ -36,6 +36,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "revalidated": ("trusted", "dropped"),
     "events": ("invalidate", "update", "prewarm", "unknown", "malformed"),
     "audited": tuple(f"{comparison}/{window}" for comparison in Comparison for window in AUDIT_WINDOWS),
+    "locks": ("acquired", "timeout", "lost"),
     "migrated": ("seen", "copied", "skipped", "failed", "dropped"),
 }
 
@@ -71,13 +72,13 @@ class CacheCollector(Collector):
         for metric in (contract.HITS, contract.MISSES, contract.SIZE_BYTES, contract.CAPACITY_BYTES, contract.ENTRIES,
                        contract.MEMORY_PRESSURE, contract.EVICTIONS, contract.ERRORS, contract.LOADER_CALLS,
                        contract.COALESCED, contract.LEASES, contract.INVALIDATIONS, contract.CONNECTION_ERRORS,
-                       contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS,
+                       contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS, contract.LOCKS,
                        contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
                        contract.REVALIDATED, contract.EVENTS, contract.L1_OFF, contract.PUSH_STORMS,
                        contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT, contract.MIGRATED):  # fmt: skip
             yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
-                       contract.LOADER_SECONDS, contract.FAILOVER_SECONDS):  # fmt: skip
+                       contract.LOADER_SECONDS, contract.FAILOVER_SECONDS, contract.PROPAGATION_SECONDS):  # fmt: skip
             yield _histogram(metric, observed)
         rates = [
             ((name, tier), rate)
@@ -142,6 +143,7 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.CONNECTION_ERRORS.name: [((name,), stats.connection_errors)],
         contract.FAILOVER_EVENTS.name: [((name,), stats.failovers)],
         contract.LISTENER_CONNECTED.name: [((name,), float(stats.listener_connected))],
+        contract.LOCKS.name: [((name, o), stats.locks[o]) for o in _CLOSED["locks"]],
         contract.LISTENER_GAPS.name: [((name,), stats.gaps)],
         contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
         contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],
@@ -193,4 +195,9 @@ def _histograms_of(metric: Metric, name: str, stats: Stats) -> list[tuple[tuple[
         return [((name, tier), stats.latency(tier)) for tier in (*_TIERS, Tier.ALL)]
     if metric in (contract.WRITE_SECONDS, contract.WRITE_MS):
         return [((name, Tier.L2), stats.l2.write)]
-    return [((name,), stats.outage if metric is contract.FAILOVER_SECONDS else stats.l3.lookup)]
+    plain = {
+        contract.FAILOVER_SECONDS: stats.outage,
+        contract.LOADER_SECONDS: stats.l3.lookup,
+        contract.PROPAGATION_SECONDS: stats.propagation,
+    }
+    return [((name,), plain[metric])]

@@ -122,6 +122,8 @@ class Stats:
     events: Counter[str] = field(default_factory=Counter)  # heard on the channels, by type
     audited: Counter[str] = field(default_factory=Counter)  # by "comparison/window"
     inconsistent: Counter[str] = field(default_factory=Counter)  # likewise: those that found an old value
+    locks: Counter[str] = field(default_factory=Counter)  # public ones, by outcome: acquired, timeout, lost
+    propagation: Histogram = field(default_factory=Histogram)  # own invalidations until their push
     storms: int = 0  # times L1 was switched off because pushes came too fast
     migrated: Counter[str] = field(default_factory=Counter)  # seen, copied, skipped, failed, dropped
     connection_errors: int = 0
@@ -175,6 +177,8 @@ class Stats:
             events=_count(self.events, other.events, sign),
             audited=_count(self.audited, other.audited, sign),
             inconsistent=_count(self.inconsistent, other.inconsistent, sign),
+            locks=_count(self.locks, other.locks, sign),
+            propagation=self.propagation.combine(other.propagation, sign),
             storms=self.storms + sign * other.storms,
             migrated=_count(self.migrated, other.migrated, sign),
             connection_errors=self.connection_errors + sign * other.connection_errors,

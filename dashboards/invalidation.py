@@ -47,7 +47,7 @@ def invalidation(limits: Thresholds) -> dict[str, Any]:
             Row("Is what callers get up to date?", _consistency(limits), collapsed=False),
             Row("How entries end", _endings(), collapsed=False),
             Row("What it costs", _costs(limits), collapsed=False),
-            Row("Listeners", _listeners()),
+            Row("Listeners", _listeners(limits)),
             Row("Versions", _versions()),
         ],
     )
@@ -161,7 +161,7 @@ def _costs(limits: Thresholds) -> list[Panel]:
     ]
 
 
-def _listeners() -> list[Panel]:
+def _listeners(limits: Thresholds) -> list[Panel]:
     gaps = f"sum by (pod) (round(increase({_SCOPE.client(LISTENER_GAPS.name)}[$__range])))"
     columns = [
         Column("Connected", f"min by (pod) ({_SCOPE.client(LISTENER_CONNECTED.name)})", "short", at_least(1)),
@@ -176,6 +176,11 @@ def _listeners() -> list[Panel]:
             [Query(_SCOPE.client(LISTENER_CONNECTED.name), "{{pod}} {{cache}}")],
             {1: ("connected", "green"), 0: ("lost", "red")},
             width=24,
+        ),
+        graph_of(
+            signals.PROPAGATION_P99.panel(_SCOPE, limits),
+            Query(signals.propagation_quantile(_SCOPE, 0.5), "P50 {{namespace}}"),
+            log=True,
         ),
         graph(
             "Events heard",

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alerts import signals
 from alerts.objectives import ERROR, LATENCY
 from alerts.thresholds import FASTEST_BURN
-from cacheclient.contract import LOADER_SECONDS, LOOKUP_SECONDS, WRITE_SECONDS, Exporter, Tier
+from cacheclient.contract import LOADER_SECONDS, LOCKS, LOOKUP_SECONDS, WRITE_SECONDS, Exporter, Tier
 from dashboards.document import Row, document
 from dashboards.panels import Query, at_least, below, graph, graph_of, heatmap, stat, stat_of
 from dashboards.scopes import CLIENTS
@@ -33,7 +33,7 @@ def latency(limits: Thresholds) -> dict[str, Any]:
             Row("Is it fast enough?", _summary(limits), collapsed=False),
             Row("All tiers", _lookups(limits), collapsed=False),
             Row("Each tier", _tiers()),
-            Row("Writes and loads", _writes_and_loads()),
+            Row("Writes and loads", [*_writes_and_loads(), _locks()]),
             Row("Objectives", _objectives(limits)),
             Row("Servers", _servers(limits)),
         ],
@@ -73,6 +73,12 @@ def _summary(limits: Thresholds) -> list[Panel]:
         stat_of(signals.ERROR_RATIO.panel(_SCOPE, limits), board="hit-rate"),
         stat("Load P95", "95 % of the loader's calls are faster than this.", _quantile(LOADER_SECONDS, 0.95), "s"),
     ]
+
+
+def _locks() -> Panel:
+    asked = f"sum by (outcome) ({_SCOPE.rate(_SCOPE.client(LOCKS.name))})"
+    note = "Public locks by outcome. Alert: CacheLockTimeouts."
+    return graph("Locks", note, [Query(asked, "{{outcome}}")], "ops", stack="normal")
 
 
 def _objectives(limits: Thresholds) -> list[Panel]:

@@ -83,6 +83,15 @@ FAILOVER_SECONDS: Final = Metric(
 INVALIDATIONS: Final = Metric(
     "cache_invalidations_total", "counter", "Entries or patterns invalidated.", ("cache", "mode", "origin")
 )
+PROPAGATION_SECONDS: Final = Metric(
+    "cache_invalidation_propagation_seconds", "histogram",
+    "Time from an own invalidation until Redis' push told of it here, as it tells every process.", ("cache",),
+    "seconds", LATENCY_BUCKETS,
+)  # fmt: skip
+LOCKS: Final = Metric(
+    "cache_lock_acquire_total", "counter", "Public locks: acquired, not to be had in time, or lost while held.",
+    ("cache", "outcome"),
+)  # fmt: skip
 LISTENER_CONNECTED: Final = Metric(
     "cache_invalidation_listener_connected", "gauge", "1 while the tracking connection proves itself alive.", ("cache",)
 )

@@ -16,6 +16,7 @@ from bench.reads import many_tasks, many_threads, one_task
 from bench.rendering import rendering
 from bench.rounds import Setting
 from bench.scale import pattern, tag
+from bench.scraping import scraping
 from bench.stampede import stampede
 
 
@@ -41,4 +42,5 @@ BARS: Final = {
     "P12": Bar("invalidate_tag of few and of many entries", tag),
     "P13": Bar("rendering the stacks, from cold and warm", rendering),
     "P14": Bar("memory of L1 entries of 1 KB, over a dict", memory),
+    "S1": Bar("a scrape after much traffic, over one after little", scraping),
 }

@@ -1,11 +1,6 @@
 """L1: the tier in the process. Bounded by entries and by bytes, with a time to live, and with fenced fills.
 
-Replacement is S3-FIFO (Yang, Zhang, Qiu, Yue, Rashmi: "FIFO queues are all you need for cache eviction", SOSP 2023).
-New entries enter a small queue, a tenth of the capacity. Whoever is asked for again before reaching its end moves to
-the main queue; the others leave, and only their hash is remembered in a ghost queue for a while: who returns from
-there goes to the main queue at once. The main queue is a FIFO that gives used entries another round. So a hit moves
-nothing: it raises a counter up to three, which is why a hit costs little more than a dict lookup, and one-time scans
-never displace what is in use.
+Which entry leaves when there is no more room is for ``queues`` to say.
 
 Fenced fills close the race of reading L2 while the key is being invalidated: ``begin`` registers a fence before the
 read, everything that drops the key drops the fence too, and ``commit`` stores only if its own fence still stands. Reads
@@ -23,7 +18,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from time import perf_counter
 from typing import Any, Final
@@ -32,12 +27,12 @@ from cacheclient.clock import Clock, Gate
 from cacheclient.entry import KEPT, UNPROVEN, Envelope
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import L1Options
+from cacheclient.queues import GONE, Queues
 from cacheclient.serializer import Stored
 from cacheclient.stats import Histogram, TierStats
 
 MAX_FREQUENCY: Final = 3
 _SAMPLE: Final = 64  # one hit in so many is timed
-_SMALL_SHARE: Final = 10  # the small queue holds one part in ten, as in the paper
 _PARKED: Final = -math.inf  # expiry of a suspect entry
 
 
@@ -60,7 +55,7 @@ class Item:
     """
 
     __slots__ = (
-        "ends", "expires", "frequency", "guards", "in_main", "kept", "key", "size", "tags", "value", "write_id",
+        "ends", "expires", "frequency", "guards", "kept", "key", "place", "size", "tags", "value", "write_id",
         "written_ms",
     )  # fmt: skip
 
@@ -75,7 +70,7 @@ class Item:
         self.tags = stored.envelope.tags
         self.guards = guards
         self.frequency = 0
-        self.in_main = False
+        self.place = GONE
 
     def unproven(self, value: Any, now: float, now_ms: int) -> Stored:
         """Return the entry as a read of L2 would, with the mark that nothing proves it fresh."""
@@ -111,13 +106,10 @@ class Local:
         self._proven = -math.inf
         self._gate = Gate(0.0)
         self._stats = stats
-        self._max_small = max(1, options.max_entries // _SMALL_SHARE)
         self.enabled = options.max_entries > 0
         self.copies = options.copy
         self.table: dict[str, Item] = {}
-        self._small: OrderedDict[str, Item] = OrderedDict()
-        self._main: OrderedDict[str, Item] = OrderedDict()
-        self._ghost: OrderedDict[int, None] = OrderedDict()
+        self._queues: Queues[Item] = Queues(options.max_entries)
         self._fences: dict[str, Fence] = {}
         self._doubted: tuple[deque[Item], ...] = ()  # suspect entries, by how often they were used: the most used first
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
@@ -242,8 +234,8 @@ class Local:
         """Forget everything and void every fill in flight."""
         self._fences.clear()
         self._doubted = ()
-        for queue in (self.table, self._small, self._main, self._ghost):
-            queue.clear()
+        self.table.clear()
+        self._queues.clear()
         self._stats.size_bytes = self._stats.entries = self._stats.suspects = 0
 
     def switch_off(self) -> None:
@@ -312,12 +304,9 @@ class Local:
         while (
             len(self.table) >= self._options.max_entries or self._stats.size_bytes + item.size > self._options.max_bytes
         ):
-            self._evict()
-        ghost = hash(item.key)
-        item.in_main = ghost in self._ghost
-        if item.in_main:
-            del self._ghost[ghost]
-        (self._main if item.in_main else self._small)[item.key] = item
+            self._forget(self._queues.evict())
+            self._stats.evictions["capacity"] += 1
+        self._queues.add(item)
         self.table[item.key] = item
         self._stats.size_bytes += item.size
         self._stats.entries = len(self.table)
@@ -330,45 +319,12 @@ class Local:
         item.expires = expires  # last: another thread may be looking
 
     def _remove(self, item: Item) -> None:
-        del (self._main if item.in_main else self._small)[item.key]
         self._forget(item)
+        item.value = ABSENT  # its husk stays in the queues for a while, its value must not
+        self._queues.gone(item)
 
     def _forget(self, item: Item) -> None:
         del self.table[item.key]
         self._stats.suspects -= item.expires == _PARKED
         self._stats.size_bytes -= item.size
         self._stats.entries = len(self.table)
-
-    def _evict(self) -> None:
-        """Remove one entry: from the small queue while that is over its share, else from the main queue."""
-        item = None
-        if len(self._small) >= self._max_small or not self._main:
-            item = self._evict_small()
-        if item is None:
-            item = self._evict_main()
-        self._forget(item)
-        self._stats.evictions["capacity"] += 1
-
-    def _evict_small(self) -> Item | None:
-        """Pass used entries on to the main queue; take out the first unused one, None if all were used."""
-        while self._small:
-            key, item = self._small.popitem(last=False)
-            if item.frequency:
-                item.frequency = 0
-                item.in_main = True
-                self._main[key] = item
-                continue
-            self._ghost[hash(key)] = None
-            if len(self._ghost) > self._options.max_entries:
-                self._ghost.popitem(last=False)
-            return item
-        return None
-
-    def _evict_main(self) -> Item:
-        """Give used entries another round; take out the first unused one."""
-        while True:
-            key, item = self._main.popitem(last=False)
-            if not item.frequency:
-                return item
-            item.frequency -= 1
-            self._main[key] = item

@@ -132,9 +132,9 @@ class AgainstAModel(RuleBasedStateMachine):
     def the_bounds_hold_and_the_counts_are_true(self) -> None:
         local, counts = self.tier.local, self.tier.stats.l1
         assert len(local.table) <= 4
-        assert counts.entries == len(local.table) == len(local._small) + len(local._main)
+        assert counts.entries == len(local.table) == len(local._queues)
         assert counts.size_bytes == sum(item.size for item in local.table.values()) <= 1024
-        assert len(local._ghost) <= 4
+        assert len(local._queues._ghost) <= 4
         assert counts.suspects == len(self.doubted & set(local.table))
 
     def teardown(self) -> None:

@@ -261,7 +261,12 @@ def suspects_are_trusted_past_their_fence(patch: pytest.MonkeyPatch) -> None:
         self.table[item.key] = item
         return True
 
+    def remove(self: Local, item: Item) -> None:  # else what is dropped has no value that could be trusted
+        self._forget(item)
+        self._queues.gone(item)
+
     patch.setattr(Local, "settle", settle)
+    patch.setattr(Local, "_remove", remove)
 
 
 def tags_always_stand(patch: pytest.MonkeyPatch) -> None:

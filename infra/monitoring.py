@@ -12,10 +12,10 @@ from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from alerts.rules import Links, prometheus_rule_spec
-from alerts.thresholds import Thresholds
 from cacheclient.contract import Component, Job
 from dashboards.provisioning import config_maps
 from infra import workloads
+from infra.alert_limits import limits
 
 if TYPE_CHECKING:
     from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
@@ -47,16 +47,6 @@ def service_monitor_spec(scope: Scope, component: Component, settings: Monitorin
     }
 
 
-def thresholds(settings: Settings) -> Thresholds:
-    """Return the figures of the rules and panels that follow from the size of the set."""
-    return Thresholds(
-        replicas=settings.redis.replicas - 1,
-        sentinels=settings.sentinel.replicas,
-        quorum=settings.sentinel.quorum,
-        max_clients=settings.redis.max_clients,
-    )
-
-
 def links(settings: MonitoringSettings) -> Links:
     """Return where alerts point, as far as the stack says."""
     given = {"runbooks": settings.runbooks, "grafana": settings.grafana}
@@ -72,7 +62,7 @@ class Monitoring(pulumi.ComponentResource):
         for component in _JOBS:
             spec = service_monitor_spec(scope, component, settings.monitoring)
             self._custom(f"{component}-monitor", "ServiceMonitor", component, component.value, spec)
-        rules = prometheus_rule_spec(scope.namespace, thresholds(settings), links(settings.monitoring))
+        rules = prometheus_rule_spec(scope.namespace, limits(settings), links(settings.monitoring))
         self._custom("rules", "PrometheusRule", Component.REDIS, scope.instance, rules)
         if settings.monitoring.dashboards:
             self._dashboards()
@@ -89,7 +79,7 @@ class Monitoring(pulumi.ComponentResource):
         )
 
     def _dashboards(self) -> None:
-        boards = config_maps(thresholds=thresholds(self._settings), links=links(self._settings.monitoring))
+        boards = config_maps(thresholds=limits(self._settings), links=links(self._settings.monitoring))
         for name, board in boards.items():
             labelled = self._labelled(Component.REDIS, name, board["labels"])
             labelled["annotations"] = board["annotations"]

@@ -34,6 +34,10 @@ Labels = Annotated[
     ],
     Meta(description="a map from label names to label values such as {release: prometheus}, as Kubernetes allows them"),
 ]
+Limits = Annotated[
+    dict[str, Annotated[float, Meta(gt=0)]],
+    Meta(description="a map from limits to numbers above 0, such as {hitRatio: 0.5}"),
+]
 Size = Annotated[
     str,
     Meta(

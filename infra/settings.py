@@ -29,6 +29,7 @@ from infra.setting_types import (
     KeyId,
     KeyPatterns,
     Labels,
+    Limits,
     Name,
     Names,
     OptionalBucket,
@@ -158,7 +159,7 @@ class Monitoring(Group, frozen=True, kw_only=True):
 
     ``labels`` are those by which the cluster's Prometheus selects ServiceMonitors and PrometheusRules. ``dashboards``
     declares a ConfigMap per dashboard for Grafana's sidecar. ``runbooks`` and ``grafana`` are the addresses that alerts
-    link to.
+    link to. ``thresholds`` are figures at which alerts fire and panels change colour (``infra.alert_limits``).
     """
 
     enabled: Flag = False
@@ -168,6 +169,7 @@ class Monitoring(Group, frozen=True, kw_only=True):
     dashboards: Flag = True
     grafana: WebAddress = ""
     runbooks: WebAddress = ""
+    thresholds: Limits = {}
 
 
 class Tls(Group, frozen=True, kw_only=True):

@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from infra import alert_limits
 from infra.quantities import MIB, millicores, size_bytes
 from infra.redis_conf import MAXMEMORY_SHARE, maxmemory_bytes
 from infra.strict import RefusedError
@@ -30,7 +31,7 @@ STORAGE_PER_MAXMEMORY: Final = 3
 
 def contradictions(settings: Settings) -> Iterator[str]:
     """Yield one line, path first, per rule that the settings break; a rule on a refused value says nothing."""
-    for rule in (quorum, timing, memory, storage, backup, cpu, priority, addresses, schedules):
+    for rule in (quorum, timing, memory, storage, backup, cpu, priority, addresses, schedules, alert_limits.faults):
         try:
             yield from rule(settings)
         except RefusedError:

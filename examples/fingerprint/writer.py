@@ -15,6 +15,7 @@ import apify_fingerprint_datapoints
 
 from cacheclient import TTL
 from examples.fingerprint.checker import Floors, Promises
+from examples.fingerprint.exposition import exposed
 from examples.fingerprint.ledger import Ledger
 from examples.fingerprint.messages import READY, REPORT_EVERY, Assignment, Mailbox, Order, Play, WriterReport
 from examples.fingerprint.profiles import Profile, ProfileSampler
@@ -146,7 +147,8 @@ async def main(connection: Connection) -> None:
     ledger = target.cache("ledger", run, int, l1_entries=0)
     with Floors(assignment.floors) as floors:
         async with profiles, ledger:
-            await Writer(assignment, profiles, ledger, mailbox).run(floors)
+            with exposed(profiles, "writer", target.discovery):
+                await Writer(assignment, profiles, ledger, mailbox).run(floors)
 
 
 if __name__ == "__main__":

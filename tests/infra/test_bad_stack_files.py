@@ -74,6 +74,23 @@ BAD: list[tuple[str, list[str]]] = [
     ("redis: {keyPatterns: []}", ["redis.keyPatterns: [] is not allowed; a list of key patterns"]),
     ("sentinel: {downAfterSeconds: 0}", ["sentinel.downAfterSeconds: 0 is not allowed; whole seconds, 1 to 3600"]),
     ("monitoring: {scrapeInterval: 1m}", ["monitoring.scrapeInterval: '1m' is not allowed; 1s to 999s"]),
+    (
+        "monitoring: {thresholds: {hitRatio: many}}",
+        ["monitoring.thresholds: {'hitRatio': 'many'} is not allowed; a map"],
+    ),
+    (
+        "monitoring: {thresholds: {hitRation: 0.5}}",
+        ["monitoring.thresholds.hitRation: no such limit; did you mean hitRatio?"],
+    ),
+    (
+        "monitoring: {thresholds: {hitRatio: 1.5}}",
+        ["monitoring.thresholds.hitRatio: 1.5 is not allowed; a share, above 0"],
+    ),
+    (
+        "monitoring: {thresholds: {connections: 0.5}}",
+        ["monitoring.thresholds.connections: 0.5 is not allowed; a whole"],
+    ),
+    ("monitoring: {thresholds: {quorum: 2}}", ["monitoring.thresholds.quorum: no such limit"]),
     ("monitoring: {labels: {a b: c}}", ["monitoring.labels: {'a b': 'c'} is not allowed; a map from label names"]),
     (
         "monitoring: {grafana: grafana.example.com}",

@@ -414,11 +414,14 @@ def test_the_rules_watch_this_set_and_know_its_size() -> None:
     settings = ["redis.maxClients=500", "redis.replicas=5", "sentinel.replicas=5", "sentinel.quorum=3"]
     settings += ["monitoring.labels={release: prometheus}", "monitoring.grafana=https://grafana.example"]
     settings += ["monitoring.runbooks=https://docs.example/runbooks"]
+    settings += ["monitoring.thresholds={connections: 400, hitRatio: 0.5}"]
     manifests = list(render("prod", overrides=settings).manifests.values())
     (rule,) = of_kind(manifests, "PrometheusRule")
     assert rule["metadata"]["labels"]["release"] == "prometheus"
     rules = {r["alert"]: r for group in rule["spec"]["groups"] for r in group["rules"] if "alert" in r}
     assert "/ 500 >" in rules["RedisConnectionsNearLimit"]["expr"]
+    assert rules["RedisConnectionsHigh"]["expr"].endswith(" > 400")
+    assert " < 0.5 and" in rules["CacheHitRateLow"]["expr"]
     assert all('namespace="cache-prod"' in r["expr"] for r in rules.values() if "redis_connected_clients" in r["expr"])
     links = rules["RedisDown"]["annotations"]
     assert links["runbook_url"] == "https://docs.example/runbooks#redisdown"

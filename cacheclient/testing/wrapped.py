@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any, Final
 
@@ -12,16 +13,16 @@ from cacheclient.testing.answers import Answers
 _AT_ONCE: Final = frozenset({"publish"})  # nobody waits for these
 
 
-class Wrapped:
+class Wrapped(ABC):
     """Passes every call on to ``inner``, a Store or a LockStore, through ``_through``."""
 
     def __init__(self, inner: Any) -> None:
         self._inner = inner
         self._answers = Answers()
 
+    @abstractmethod
     async def _through(self, name: str, execute: Callable[[], Awaitable[Any]]) -> Any:
         """Carry out one call."""
-        raise NotImplementedError
 
     def fetch(self, keys: Sequence[str], take: Take) -> None:
         """Read: one call, whatever the number of keys."""

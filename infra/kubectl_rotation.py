@@ -44,8 +44,12 @@ class KubectlTarget:
         secret = json.loads(self._call("get", "secret", self._settings.secret_name, "--output", "json"))
         if secret["metadata"].get("labels", {}).get(Label.MANAGED_BY) == APP_NAME:
             raise RotationError(
-                f"Secret {self._settings.secret_name} is declared by the stack (passwords); remove them from the stack "
-                "(pulumi config rm passwords, and pulumi state delete the Secret) to let this command change it"
+                f"Secret {self._settings.secret_name} is declared by the stack (passwords): the next `pulumi up` would "
+                "undo new ones. Let the Secret stand for itself first:\n"
+                f"  {' '.join(self._kubectl)} label secret {self._settings.secret_name} {Label.MANAGED_BY}-\n"
+                "  pulumi stack --show-urns     # the URN of that Secret, for the next line\n"
+                "  pulumi state delete URN\n"
+                "  pulumi config rm passwords"
             )
         return {name: base64.b64decode(text).decode() for name, text in secret.get("data", {}).items()}
 
@@ -81,10 +85,51 @@ class KubectlTarget:
         return "the passwords are those of the Secret now"
 
     def reload_exporters(self) -> None:
-        """Ask each exporter to read its passwords again, through the API server's proxy."""
+        """Make each exporter read its passwords again, and wait until it sees its server.
+
+        redis_exporter reloads since 1.50. Earlier ones answer any path with their home page and status 200, so the
+        answer's text is looked at: there the exporter's process is ended and the kubelet starts it anew.
+
+        Raises:
+            RotationError: if an exporter can be neither reloaded nor ended (its image has no shell), or does not see
+                its server afterwards.
+        """
         for node in self.nodes():
-            path = f"/api/v1/namespaces/{self._settings.namespace}/pods/{node}:{Port.EXPORTER}/proxy/-/reload"
-            self._call("create", "--raw", path, "--filename", "-", stdin="")
+            if "<html" in self._call("create", "--raw", self._exporter(node, "-/reload"), "--filename", "-", stdin=""):
+                self._restart_exporter(node)
+            end = time.monotonic() + CALL
+            while not self._sees_server(node):
+                if time.monotonic() > end:
+                    raise RotationError(f"{node}: its exporter does not see its server after a reload")
+                time.sleep(POLL)
+
+    def _restart_exporter(self, node: str) -> None:
+        begun = self._exporter_begun(node)
+        try:
+            self._call("exec", node, "--container", "exporter", "--", "sh", "-c", "kill 1")
+        except RotationError as error:
+            raise RotationError(
+                f"{node}: its exporter cannot reread passwords; set exporter.image to redis_exporter 1.50 or later, "
+                f"apply the stack and run this command again ({error})"
+            ) from error
+        end = time.monotonic() + CALL
+        while self._exporter_begun(node) in {begun, ""}:
+            if time.monotonic() > end:
+                raise RotationError(f"{node}: its exporter did not start again within {CALL:g} s")
+            time.sleep(POLL)
+
+    def _exporter_begun(self, node: str) -> str:
+        path = '{.status.containerStatuses[?(@.name=="exporter")].state.running.startedAt}'
+        return self._call("get", "pod", node, "--output", f"jsonpath={path}").strip()
+
+    def _sees_server(self, node: str) -> bool:
+        try:
+            return "\nredis_up 1\n" in self._call("get", "--raw", self._exporter(node, "metrics"))
+        except RotationError:
+            return False  # it is starting
+
+    def _exporter(self, node: str, path: str) -> str:
+        return f"/api/v1/namespaces/{self._settings.namespace}/pods/{node}:{Port.EXPORTER}/proxy/{path}"
 
     def await_clients(self) -> None:
         """Wait for the kubelets of the clients' nodes."""

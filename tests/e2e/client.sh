@@ -26,14 +26,15 @@ serve() {
   trap 'exit 0' TERM
   while :; do
     if [ -e /scratch/start ]; then
-      rm -f /scratch/stop /scratch/done /scratch/acknowledged /scratch/start
+      rm -f /scratch/stop /scratch/done /scratch/acknowledged /scratch/failed /scratch/start
       writer
     fi
     sleep 0.2
   done
 }
 
-# Writes until /scratch/stop appears; each acknowledged write goes to /scratch/acknowledged with its time.
+# Writes until /scratch/stop appears; each acknowledged write goes to /scratch/acknowledged with its time,
+# each failed one to /scratch/failed.
 writer() {
   master=$(find_master)
   number=0
@@ -42,6 +43,7 @@ writer() {
     if [ "$(redis "$master" SET "written:$number" "$number" 2>/dev/null)" = OK ]; then
       echo "$number $(date +%s.%N)" >>/scratch/acknowledged
     else
+      echo "$number $(date +%s.%N)" >>/scratch/failed
       master=$(find_master || true)
     fi
   done

@@ -190,7 +190,7 @@ def test_a_master_without_data_leads_when_every_peer_answers_and_none_has_data(s
 def test_a_master_without_data_leads_when_no_sentinel_has_ever_seen_a_replica(stage: Stage) -> None:
     stage.sentinels_name("redis-0", "redis-0", "redis-0")
     stage.replicas_seen(0, 0)
-    run = start(stage)
+    run = start(stage, CACHE_EMPTY_S="3")
     assert_leads(stage, run)
     assert "no Sentinel has ever seen a replica" in run.log
 
@@ -198,7 +198,7 @@ def test_a_master_without_data_leads_when_no_sentinel_has_ever_seen_a_replica(st
 def test_one_sentinel_that_has_seen_no_replica_is_too_few(stage: Stage) -> None:
     stage.sentinels_name("redis-0", "redis-0", "redis-0")
     stage.replicas_seen(0)
-    assert_refuses(stage, start(stage), "silent: redis-1 redis-2")
+    assert_refuses(stage, start(stage, CACHE_EMPTY_S="3"), "silent: redis-1 redis-2")
 
 
 # d: a minority, or answers that do not agree

@@ -41,7 +41,7 @@ setup: $(VENV)/.dev ## install the development tools into .venv
 lock: ## pin every dependency anew (needs uv)
 	$(PIN) --all-extras --group dev -o requirements/dev.lock
 	$(PIN) --extra api --extra cli --group local -c requirements/dev.lock -o requirements/up.lock
-	$(PIN) --extra api --extra compress --extra jobs -c requirements/dev.lock -o requirements/image.lock
+	$(PIN) --extra api --extra cli --extra compress --extra jobs --extra warm -c requirements/dev.lock -o requirements/image.lock
 	$(PIN) --all-extras --group dev --group bench -c requirements/dev.lock -o requirements/bench.lock
 	$(subst pyproject.toml,--group pyproject.toml:checkov,$(PIN)) -o requirements/checkov.lock
 

@@ -169,7 +169,19 @@ def boards(ports: Ports) -> Process:
 
 def api(places: Places, state: State, port: int) -> Process:
     """The cache API, configured as its Deployment is: through the environment."""
-    server = ("-m", "uvicorn", "--factory", f"{API_MODULE}:app", "--host", LOOPBACK, "--port", str(port))
+    server = (
+        "-m",
+        "granian",
+        "--interface",
+        "asgi",
+        "--no-ws",
+        "--factory",
+        f"{API_MODULE}:app",
+        "--host",
+        LOOPBACK,
+        "--port",
+        str(port),
+    )
     return Process(
         name="cache-api",
         kind="api",

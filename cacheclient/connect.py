@@ -31,10 +31,13 @@ from cacheclient.remote import (
     FixedTopology,
     Link,
     LocalLocks,
+    LocalRecords,
     LockStore,
     Login,
     NoStore,
+    Records,
     RedisLocks,
+    RedisRecords,
     RedisStore,
     SentinelTopology,
     Store,
@@ -120,6 +123,7 @@ class Shared:
     gate: Gate
     server_clock: ServerClock
     locks: LockStore
+    records: Records
     link: Connects | None = None
     listener: Listens | None = None
     patient: Patient | None = None
@@ -155,7 +159,7 @@ def connect(
 ) -> Shared:
     """Return the shared side for ``target``; nothing is opened yet."""
     if target.scheme == "memory":
-        return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock))
+        return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock), LocalRecords(clock))
     login = Login(
         username=target.username, password=target.password, password_file=target.password_file,
         database=target.database, name=f"cachestack:{space.namespace}", ssl=context(target),
@@ -173,6 +177,7 @@ def connect(
             listeners.gate,
             cluster.server_clock,
             RedisLocks(clustered),
+            RedisRecords(clustered),
             cluster,
             listeners,
             Patient(cluster, login),
@@ -194,8 +199,9 @@ def connect(
     )
     link.on_open(listener.follow)
     store = RedisStore(link, stats, options.l2.timeout)
+    records = RedisRecords(store)
     patient = Patient(link, login, topology.votes if isinstance(topology, SentinelTopology) else None)
-    return Shared(store, listener.gate, link.server_clock, RedisLocks(store), link, listener, patient)
+    return Shared(store, listener.gate, link.server_clock, RedisLocks(store), records, link, listener, patient)
 
 
 Connect = Callable[[Target, KeySpace, CacheOptions, Stats, Clock], Shared]

@@ -12,11 +12,11 @@ from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
 from cacheclient.connect import Connect, assemble, connect
 from cacheclient.errors import ClosedError
-from cacheclient.events import Event
+from cacheclient.events import Event, EventType, Priority
 from cacheclient.jobs import Terms
-from cacheclient.keys import KeySpace
+from cacheclient.keys import Glob, KeySpace
 from cacheclient.options import CacheOptions
-from cacheclient.remote import Target
+from cacheclient.remote import Records, Target
 
 T = TypeVar("T")
 
@@ -104,6 +104,30 @@ class Core(Generic[T]):
         It runs on the event loop and must not block: start a task for what takes long. What it raises is logged.
         """
         self._parts.hearing.on_prewarm(callback)
+
+    def request_prewarm(self, plan: str = "", *, pattern: str = "*", priority: Priority = Priority.NORMAL) -> None:
+        """Ask every process of the fleet to pre-warm, this one too: those that registered with ``on_prewarm`` are told.
+
+        An event may be lost, as any: nobody answers.
+
+        Args:
+            plan: which entries, in words that those who act understand.
+            pattern: a glob over ids; it is confined to this namespace and version.
+            priority: how soon.
+
+        Raises:
+            ConfigurationError: if the pattern cannot be one.
+        """
+        self._check_open()
+        event = self._invalidation.event(EventType.PREWARM, self.space.prefix + Glob(pattern).pattern, priority, plan)
+        self._parts.hearing.prewarm(event)
+        self._invalidation.announce(event)
+
+    @property
+    def records(self) -> Records:
+        """Where small facts are kept that pods share beside the entries, such as the jobs of the HTTP API."""
+        self._check_open()
+        return self._parts.shared.records
 
     def _terms(
         self,

@@ -123,7 +123,7 @@ class Hearing:
         if event.id == self._own_id:
             return
         if event.event_type is EventType.PREWARM:
-            self._prewarm(event)
+            self.prewarm(event)
             return
         try:
             glob = Glob(event.key_pattern)
@@ -138,6 +138,18 @@ class Hearing:
             self._flights.pushed(key)
             if not (event.id and self._auditor.sample((key,))):  # another cache of ours: its push drops the key, too
                 self._local.drop(key)
+
+    def prewarm(self, event: Event) -> None:
+        """Tell those who asked for pre-warms of ``event``, if it may concern this namespace."""
+        match = _LITERAL.match(event.key_pattern)
+        head, prefix = match[0] if match else "", self._space.prefix
+        if not (head.startswith(prefix) or prefix.startswith(head)):
+            return
+        for callback in self._prewarmers:
+            try:
+                callback(event)
+            except Exception:  # noqa: BLE001  whatever it raises, the listener goes on
+                _log.exception("cacheclient: a prewarm event was not heeded")
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
@@ -181,14 +193,3 @@ class Hearing:
         prefix = self._space.prefix
         self._local.drop_matching(lambda key: any(glob.matches(prefix + key) for glob in globs))
         self._flights.pushed_all()
-
-    def _prewarm(self, event: Event) -> None:
-        match = _LITERAL.match(event.key_pattern)
-        head, prefix = match[0] if match else "", self._space.prefix
-        if not (head.startswith(prefix) or prefix.startswith(head)):
-            return
-        for callback in self._prewarmers:
-            try:
-                callback(event)
-            except Exception:  # noqa: BLE001  whatever it raises, the listener goes on
-                _log.exception("cacheclient: a prewarm event was not heeded")

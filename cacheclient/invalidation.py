@@ -188,6 +188,17 @@ class Invalidation:
         self._local.drop(key)
         self._flights.detach(key)
 
+    def event(self, kind: EventType, pattern: str, priority: Priority, plan: str = "") -> Event:
+        """Return an event of this cache about the whole Redis keys that match ``pattern``."""
+        return Event(
+            event_type=kind, key_pattern=pattern, timestamp=time.time(), source_pod=self._pod, priority=priority,
+            id=self.id, version=self._space.version, plan=plan,
+        )  # fmt: skip
+
+    def announce(self, event: Event) -> None:
+        """Send an event to whoever listens."""
+        self._store.publish(events.channel_of(event), events.encode(event))
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     @contextlib.contextmanager
@@ -245,8 +256,4 @@ class Invalidation:
         self._flights.detach_all(glob.matches)
 
     def _announce(self, kind: EventType, pattern: str, priority: Priority = Priority.NORMAL) -> None:
-        event = Event(
-            event_type=kind, key_pattern=pattern, timestamp=time.time(), source_pod=self._pod, priority=priority,
-            id=self.id, version=self._space.version,
-        )  # fmt: skip
-        self._store.publish(events.channel_of(event), events.encode(event))
+        self.announce(self.event(kind, pattern, priority))

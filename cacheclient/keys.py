@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from cacheclient.contract import Record
 from cacheclient.errors import ConfigurationError
 
 _NAMESPACE: Final = re.compile(r"[a-z][a-z0-9_.-]{0,63}")
@@ -80,6 +81,10 @@ class KeySpace:
     def migration(self, old_version: int) -> str:
         """Return the Redis key of where the migration from ``old_version`` to this one stands."""
         return f"{self.namespace}:migration:v{old_version}-v{self.version}"
+
+    def record(self, kind: Record, name: str = "") -> str:
+        """Return the Redis key of what is kept beside the entries; like tags, for all versions of a namespace."""
+        return f"{self.namespace}:{kind}:{name}" if name else f"{self.namespace}:{kind}"
 
     def short(self, full: str) -> str | None:
         """Return the id inside a Redis key, or None if the key belongs to another namespace or version."""

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cacheclient import events
-from cacheclient.contract import Channel
+from cacheclient.contract import AUDIT_LENGTH, Channel, Record
 from cacheclient.errors import UnavailableError
 from cacheclient.events import Event, EventType
 from cacheclient.keys import KeySpace, escape
@@ -77,6 +77,13 @@ def needs(space: KeySpace) -> list[Need]:
         Need(("SET", space.marker(probe), "", "PX", 1), "tags"),
         Need(("SET", space.claim(probe), "", "PX", 1), "early refresh"),
         Need(("SET", lock_key(space.namespace, probe), "", "PX", 1), "locks", vital=False),
+        Need(("SET", space.record(Record.JOB, probe), "", "PX", 1), "jobs of the HTTP API", vital=False),
+        Need(("SET", space.record(Record.ANSWER, probe), "", "PX", 1), "idempotency keys", vital=False),
+        Need(
+            ("XADD", space.record(Record.AUDIT, probe), "NOMKSTREAM", "MAXLEN", "~", AUDIT_LENGTH, "*", "", ""),
+            "the audit log",
+            vital=False,
+        ),
         Need(("TIME",), "the server's clock"),
         Need(("ROLE",), "finding the master"),
         Need(("WAIT", 0, 1), "invalidate(durable=True)", vital=False),

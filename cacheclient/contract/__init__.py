@@ -63,6 +63,7 @@ __all__ = [
     "ACL_CONF",
     "ALTERNATE_SUFFIX",
     "APP_NAME",
+    "AUDIT_LENGTH",
     "AUDIT_WINDOWS",
     "BUILD_INFO",
     "CAPACITY_BYTES",
@@ -128,6 +129,7 @@ __all__ = [
     "MetricKind",
     "Port",
     "Process",
+    "Record",
     "RedisUser",
     "Script",
     "ScriptBudget",
@@ -178,6 +180,17 @@ class Channel(StrEnum):
     INVALIDATE = "redis:channel:cache:invalidate"
     UPDATE = "redis:channel:cache:update"
     PREWARM = "redis:channel:cache:prewarm"
+
+
+class Record(StrEnum):
+    """What is kept beside the entries of a namespace, under ``<namespace>:<record>``; see ``KeySpace.record``."""
+
+    JOB = "job"  # pre-warms that were asked for by HTTP
+    ANSWER = "answer"  # to requests with an idempotency key
+    AUDIT = "audit"  # a stream: who changed what
+
+
+AUDIT_LENGTH: Final = 10_000  # entries that the audit stream keeps, about
 
 
 class Port(IntEnum):

@@ -9,6 +9,7 @@ from cacheclient.remote.locks import Attempt, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.no_store import NoStore
 from cacheclient.remote.pipe import Login, Pipe
 from cacheclient.remote.protocol import Held, Leased, Store, Take, fetched
+from cacheclient.remote.records import LocalRecords, Records, RedisRecords
 from cacheclient.remote.scan import END, SCAN_COUNT, Step
 from cacheclient.remote.store import RedisStore
 from cacheclient.remote.survey import Survey
@@ -16,7 +17,7 @@ from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topolog
 
 __all__ = [
     "END", "SCAN_COUNT", "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology",
-    "Held", "Leased", "Link", "LocalLocks", "LockStore", "Login", "NoStore", "Pipe", "RedisLocks", "RedisStore",
-    "SentinelTopology", "Step", "Store", "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
-    "parse", "read_secret",
+    "Held", "Leased", "Link", "LocalLocks", "LocalRecords", "LockStore", "Login", "NoStore", "Pipe", "Records",
+    "RedisLocks", "RedisRecords", "RedisStore", "SentinelTopology", "Step", "Store", "Survey", "Take", "Target",
+    "TlsFiles", "Topology", "context", "fetched", "parse", "read_secret",
 ]  # fmt: skip

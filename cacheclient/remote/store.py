@@ -191,6 +191,10 @@ class RedisStore:
             return
         sent.add_done_callback(lambda done: done.cancelled() or done.exception())
 
+    async def command(self, key: str, *words: Argument) -> Any:
+        """Send a command to the master of ``key``, and return its reply."""
+        return await self._write(key, lambda to: to.writes.call(*words))
+
     async def script(self, name: str, keys: Sequence[str | bytes], *arguments: Argument) -> Any:
         """Run ``<name>.lua`` and return its reply."""
         lua = script(name)

@@ -11,7 +11,7 @@ from cacheclient.clock import Clock, ServerClock
 from cacheclient.connect import Shared
 from cacheclient.keys import KeySpace
 from cacheclient.options import CacheOptions
-from cacheclient.remote import LocalLocks, Target, parse
+from cacheclient.remote import LocalLocks, LocalRecords, Target, parse
 from cacheclient.stats import Stats
 from cacheclient.sync import Cache
 from cacheclient.testing.clock import FakeClock
@@ -37,6 +37,7 @@ class Fleet:
         self.store = FakeStore(self.clock)
         self.server_clock = ServerClock(self.clock)  # one server: caches opened at different times agree on its time
         self._locks = LocalLocks(self.clock)
+        self._records = LocalRecords(self.clock)
 
     def cache(self, namespace: str = "test", **settings: Any) -> AsyncCache[Any]:
         """Return a cache of this fleet, not yet open: use it with ``async with``. Settings as of AsyncCache."""
@@ -91,4 +92,4 @@ class Fleet:
     def _connect(self, target: Target, space: KeySpace, options: CacheOptions, stats: Stats, clock: Clock) -> Shared:
         del target
         line = Line(self.store, (space.prefix, space.tag_prefix), options.sync.max_staleness, stats, clock)
-        return Shared(self.store, line.gate, self.server_clock, self._locks, line, line)
+        return Shared(self.store, line.gate, self.server_clock, self._locks, self._records, line, line)

@@ -6,7 +6,6 @@ import argparse
 import sys
 import time
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 from alerts.thresholds import Thresholds
@@ -14,16 +13,12 @@ from dashboards.boards import BOARDS, build
 from dashboards.preview import picture
 from dashboards.preview.results import Choices, Prometheus, QueryError, Span
 from dashboards.preview.serve import Boards
-from dashboards.terminal.live import show
-from dashboards.terminal.snapshot import from_api, from_prometheus
 
-_FASTEST = 0.5  # seconds between two looks: Prometheus has newer figures less often than that
 _EPILOG = """\
 examples:
   python -m dashboards write --out boards/                                    JSON for Grafana's provisioning
   python -m dashboards draw --prometheus http://127.0.0.1:9090 --out pictures/   one SVG a board, of the last hour
   python -m dashboards serve --prometheus http://127.0.0.1:9090 --port 3000      the same as pages that refresh
-  python -m dashboards top --prometheus http://127.0.0.1:9090                    a view for the terminal
 
 exit codes: 0 done; 2 wrong arguments, a folder that cannot be written, or a Prometheus that does not answer"""
 
@@ -60,15 +55,6 @@ def _parser() -> argparse.ArgumentParser:
     serve.add_argument("--host", default="127.0.0.1", help="address to listen on (default: 127.0.0.1)")
     serve.add_argument("--port", type=int, default=0, help="port to listen on (default: a free one, which is printed)")
     serve.set_defaults(run=_serve)
-    top = commands.add_parser("top", help="the cache at a glance in this terminal, refreshed until Ctrl-C")
-    source = top.add_mutually_exclusive_group(required=True)
-    source.add_argument("--prometheus", metavar="URL", help="the Prometheus to ask")
-    source.add_argument("--api", metavar="URL", help="the cache API of one process instead: its own figures only")
-    top.add_argument("--namespace", default="", help="Kubernetes namespace to show (default: all)")
-    top.add_argument("--every", type=float, default=2.0, metavar="S", help="seconds between two looks (default: 2)")
-    top.add_argument("--once", action="store_true", help="print one look and end; so it is where nobody looks on")
-    top.add_argument("--json", action="store_true", help="print one look as JSON and end")
-    top.set_defaults(run=_top)
     for command in (draw, serve):
         command.add_argument("--prometheus", required=True, metavar="URL", help="the Prometheus to ask")
     return parser
@@ -97,16 +83,6 @@ def _serve(options: argparse.Namespace) -> int:
         sys.stderr.flush()
         server.serve_forever()
     return 0
-
-
-def _top(options: argparse.Namespace) -> int:
-    if not options.every >= _FASTEST:
-        raise ValueError(f"--every {options.every:g}: {_FASTEST} or more seconds")
-    if options.api:
-        return show(lambda: from_api(options.api), every=options.every, once=options.once, as_json=options.json)
-    prometheus = Prometheus(options.prometheus)
-    take = partial(from_prometheus, prometheus, options.namespace)
-    return show(take, every=options.every, once=options.once, as_json=options.json)
 
 
 def _written(folder: Path, files: dict[str, str]) -> int:

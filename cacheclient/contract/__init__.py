@@ -12,6 +12,7 @@ import re
 from enum import IntEnum, StrEnum
 from typing import Final
 
+from cacheclient.contract.exits import ExitCode
 from cacheclient.contract.exporter import EXPORTER_METRICS, SCRAPE_SECONDS, Exporter
 from cacheclient.contract.metrics import (
     BUILD_INFO,
@@ -122,6 +123,7 @@ __all__ = [
     "Component",
     "Env",
     "ErrorType",
+    "ExitCode",
     "Exporter",
     "Job",
     "Label",

@@ -13,7 +13,7 @@ import pytest
 from rich.console import Console
 
 from alerts.thresholds import Thresholds
-from dashboards import __main__ as command
+from cacheclient.cli import main
 from dashboards.preview.results import Prometheus
 from dashboards.terminal.screen import draw
 from dashboards.terminal.snapshot import Alarm, Server, Snapshot, _queries, from_api, from_prometheus
@@ -142,14 +142,14 @@ def test_one_process_tells_its_own_figures(url: str) -> None:
 
 @pytest.mark.parametrize("source", ["--prometheus", "--api"])
 def test_nobody_answers_is_said_and_fails(source: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["top", source, "http://127.0.0.1:1"]) == 1
+    assert main(["top", source, "http://127.0.0.1:1"]) == 1
     assert "no answer from http://127.0.0.1:1" in capsys.readouterr().out.replace("\n", " ")
 
 
 def test_scripts_get_json_and_pipes_one_look(url: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["top", "--prometheus", url, "--json"]) == 0
+    assert main(["top", "--prometheus", url, "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["hit_ratio"] == 0.7
-    assert command.main(["top", "--api", url]) == 0
+    assert main(["top", "--api", url]) == 0
     assert "90 %" in capsys.readouterr().out
 
 
@@ -158,5 +158,5 @@ def test_scripts_get_json_and_pipes_one_look(url: str, capsys: pytest.CaptureFix
     [(["--api", "ftp://x"], "an http:// or https:// URL"), (["--api", "http://x", "--every", "0.1"], "0.5 or more")],
 )
 def test_what_cannot_work_is_refused(arguments: list[str], says: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert command.main(["top", *arguments]) == 2
+    assert main(["top", *arguments]) == 2
     assert says in capsys.readouterr().err

@@ -1,0 +1,5 @@
+"""The command ``cachestack`` by another name."""
+
+from cacheclient.cli import main
+
+raise SystemExit(main())

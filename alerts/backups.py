@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from alerts.model import Alert, Severity
-from cacheclient.contract import BackupKey, Exporter
+from cacheclient.contract import BackupKey, Exporter, Loss
 
 if TYPE_CHECKING:
     from alerts.scope import Scope
@@ -37,6 +37,7 @@ BACKUPS: Final = (
         severity=Severity.WARNING,
         summary="The last backup did not succeed.",
         description="The newest backup of {{ $labels.namespace }} is {{ $value | humanizeDuration }} old.",
+        silent={Loss.UNBORN: "there was none: RedisBackupNever"},
         board="redis",
     ),
     Alert(
@@ -46,6 +47,7 @@ BACKUPS: Final = (
         severity=Severity.CRITICAL,
         summary="Two backups in a row did not succeed.",
         description="The newest backup of {{ $labels.namespace }} is {{ $value | humanizeDuration }} old.",
+        silent={Loss.UNBORN: "there was none: RedisBackupNever"},
         board="redis",
     ),
     Alert(
@@ -64,6 +66,7 @@ BACKUPS: Final = (
         severity=Severity.WARNING,
         summary="No backup has been proved to load for over a week.",
         description="The last restore drill of {{ $labels.namespace }} was {{ $value | humanizeDuration }} ago.",
+        silent={Loss.UNBORN: "there was none: RedisRestoreDrillNever"},
         board="redis",
     ),
     Alert(

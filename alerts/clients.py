@@ -16,6 +16,7 @@ from cacheclient.contract import (
     LOCKS,
     NAMESPACE_VERSION,
     ErrorType,
+    Loss,
 )
 
 if TYPE_CHECKING:
@@ -36,6 +37,10 @@ def _under_traffic(condition: Condition) -> Condition:
     return guarded
 
 
+_IDLE: Final = {Loss.FILTERED: "nothing is asked of it, so it fails nobody"}
+_COLD: Final = {Loss.FILTERED: "no lookups, or none a quarter of an hour ago: nobody is served badly, or it is cold"}
+
+
 def _below_target(name: str, signal: Signal, condition: Condition, what: str) -> Alert:
     return Alert(
         name=name,
@@ -44,6 +49,7 @@ def _below_target(name: str, signal: Signal, condition: Condition, what: str) ->
         severity=Severity.INFO,
         summary=f"{what} is below its target.",
         description=f"{signal.title} in {{{{ $labels.namespace }}}} is {{{{ $value | humanizePercentage }}}}.",
+        silent=_COLD,
         board="hit-rate",
     )
 
@@ -56,6 +62,7 @@ HIT_RATE: Final = (
         severity=Severity.WARNING,
         summary="The cache answers too few lookups.",
         description="Only {{ $value | humanizePercentage }} of the lookups in {{ $labels.namespace }} are hits.",
+        silent=_COLD,
         board="hit-rate",
     ),
     _below_target(
@@ -83,6 +90,7 @@ SERVICE: Final = (
         severity=Severity.WARNING,
         summary="Too many lookups meet a failure that the cache has to absorb.",
         description="{{ $value | humanizePercentage }} errors per lookup in {{ $labels.namespace }}.",
+        silent=_IDLE,
         board="latency",
     ),
     Alert(
@@ -95,6 +103,7 @@ SERVICE: Final = (
         severity=Severity.WARNING,
         summary="Loaders fail: misses are not refilled.",
         description="{{ $value | humanizePercentage }} of the loads in {{ $labels.namespace }} fail.",
+        silent=_IDLE,
         board="hit-rate",
     ),
     Alert(
@@ -107,6 +116,7 @@ SERVICE: Final = (
         severity=Severity.WARNING,
         summary="Public locks are not to be had in time.",
         description="{{ $value | humanizePercentage }} of the locks asked for in {{ $labels.namespace }} time out.",
+        silent=_IDLE,
         board="latency",
     ),
     Alert(
@@ -129,6 +139,7 @@ SERVICE: Final = (
         severity=Severity.CRITICAL,
         summary="Most processes cannot reach Redis: the database takes the load.",
         description="{{ $value | humanizePercentage }} of the processes in {{ $labels.namespace }} gave up on L2.",
+        silent={Loss.FILTERED: "no process is up: CacheTargetDown"},
         board="hit-rate",
     ),
     Alert(

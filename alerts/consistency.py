@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Final
 from alerts import signals
 from alerts.model import Alert, Condition, Recording, Severity
 from alerts.thresholds import FASTEST_BURN
-from cacheclient.contract import CONSISTENCY_INCONSISTENT, L1_OFF
+from cacheclient.contract import CONSISTENCY_INCONSISTENT, L1_OFF, Loss
 
 if TYPE_CHECKING:
     from alerts.scope import Scope
     from alerts.thresholds import Thresholds
 
 _LEAST: Final = 3  # finds within the long window
+_UNSEEN: Final = {Loss.FILTERED: "without checks, or with fewer finds than anybody is woken for, nothing is known"}
 _FOUND: Final = (
     "{{ $value | humanizePercentage }} of the checks {{ $labels.comparison }} in {{ $labels.namespace }} "
     "found an old value"
@@ -59,6 +60,7 @@ ALERTS: Final = (
         severity=Severity.CRITICAL,
         summary="Callers get old values: what is promised for a month is gone in two days.",
         description=_FOUND + " within the last hour.",
+        silent=_UNSEEN,
         board="invalidation",
     ),
     Alert(
@@ -67,6 +69,7 @@ ALERTS: Final = (
         severity=Severity.WARNING,
         summary="Callers get old values more often than promised.",
         description=_FOUND + " within six hours.",
+        silent=_UNSEEN,
         board="invalidation",
     ),
     signals.PROPAGATION_P99.rule(

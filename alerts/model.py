@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Literal
 
 from alerts.scope import Scope
 from alerts.thresholds import Thresholds
+from cacheclient.contract import Loss
 
 Expression = Callable[[Scope], str]
 Condition = Callable[[Scope, Thresholds], str]
@@ -36,7 +37,8 @@ class Alert:
 
     ``hold`` is the Prometheus duration (``for``) the condition must stand before the alert fires. ``summary`` carries
     no values, so that notifications group; ``description`` is a Prometheus template. ``board`` is a key of
-    ``contract.DASHBOARD_UIDS``: the dashboard that shows the cause.
+    ``contract.DASHBOARD_UIDS``: the dashboard that shows the cause. ``silent`` says, for each way in which the series
+    end and no other alert covers (``coverage.COVERED``), why this one may say nothing then.
     """
 
     name: str
@@ -46,6 +48,7 @@ class Alert:
     description: str
     board: str
     hold: str = "0s"
+    silent: Mapping[Loss, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,8 +99,9 @@ class Signal:
         return f"{value} {'>' if self.good == 'below' else '<'} {self.limit(limits)}"
 
     def rule(
-        self, name: str, *, severity: Severity, summary: str, description: str, board: str, hold: str = "0s"
-    ) -> Alert:
+        self, name: str, *, severity: Severity, summary: str, description: str, board: str, hold: str = "0s",
+        silent: Mapping[Loss, str] | None = None,
+    ) -> Alert:  # fmt: skip
         """Return the alert that fires while the signal stays beyond its limit for ``hold``."""
         return Alert(
             name=name,
@@ -107,6 +111,7 @@ class Signal:
             description=description,
             board=board,
             hold=hold,
+            silent=silent or {},
         )
 
     def recording(self) -> Recording:

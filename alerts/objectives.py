@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from alerts import signals
 from alerts.model import Alert, Recording, Severity
 from alerts.thresholds import FASTEST_BURN
-from cacheclient.contract import ERRORS, LOOKUP_SECONDS, ErrorType, Tier
+from cacheclient.contract import ERRORS, LOOKUP_SECONDS, ErrorType, Loss, Tier
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _WINDOWS: Final = ("5m", "30m", "1h", "6h", "3d")
 _FAST: Final = (("5m", "1h", FASTEST_BURN), ("30m", "6h", 6.0))  # 2 % of a month's budget in an hour, 5 % in six
 _PROMISED_SECONDS: Final = 0.005  # within which 95 % of all lookups are answered (requirement 6); a bucket edge
+_IDLE: Final = {Loss.FILTERED: "hardly any lookups: no budget burns"}
 _SLOW: Final = ("6h", "3d", 1.0)  # 10 % in three days
 
 
@@ -54,6 +55,7 @@ class Objective:
                 severity=Severity.CRITICAL,
                 summary=f"{self.what} at a speed that uses up the month's budget in days.",
                 description=self._description("over five minutes or half an hour"),
+                silent=_IDLE,
                 board=self.board,
             ),
             Alert(
@@ -62,6 +64,7 @@ class Objective:
                 severity=Severity.WARNING,
                 summary=f"{self.what} steadily: the month's budget will not last.",
                 description=self._description("over six hours"),
+                silent=_IDLE,
                 board=self.board,
             ),
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from alerts import signals
 from alerts.model import Alert, Severity
-from cacheclient.contract import Exporter
+from cacheclient.contract import Exporter, Loss
 
 if TYPE_CHECKING:
     from alerts.scope import Scope
@@ -38,6 +38,7 @@ PERSISTENCE: Final = (
         severity=Severity.CRITICAL,
         summary="Redis cannot write its append-only file.",
         description="{{ $labels.pod }} cannot append to disk (full?): it answers every write with MISCONF.",
+        silent={Loss.FILTERED: "where no file is wanted, none can fail"},
         board="redis",
     ),
     Alert(
@@ -69,6 +70,7 @@ PERSISTENCE: Final = (
         severity=Severity.WARNING,
         summary="Redis has not saved a snapshot for hours although data changed.",
         description="The newest snapshot of {{ $labels.pod }} is {{ $value | humanizeDuration }} old.",
+        silent={Loss.FILTERED: "what has hardly changed need not be saved"},
         board="redis",
     ),
     Alert(
@@ -88,6 +90,7 @@ MEMORY: Final = (
         severity=Severity.WARNING,
         summary="Redis memory use is above its limit.",
         description="{{ $labels.pod }} uses {{ $value | humanizePercentage }} of maxmemory.",
+        silent={Loss.FILTERED: "there is no share of no limit: RedisMaxmemoryUnset"},
         board="redis",
     ),
     Alert(
@@ -110,6 +113,7 @@ MEMORY: Final = (
         severity=Severity.WARNING,
         summary="Redis evicts entries that lookups still want.",
         description="{{ $labels.pod }} evicts {{ $value | humanize }} entries per second while hits are below target.",
+        silent={Loss.FILTERED: "evictions that cost no hits are the life of a full cache"},
         board="redis",
     ),
     Alert(
@@ -123,6 +127,7 @@ MEMORY: Final = (
         severity=Severity.INFO,
         summary="Redis holds much more memory than it uses.",
         description="{{ $labels.pod }} holds {{ $value | humanize }} times the memory it uses.",
+        silent={Loss.FILTERED: "the few bytes of a small server are not worth an action"},
         board="redis",
     ),
 )
@@ -161,6 +166,7 @@ COMMANDS: Final = (
         severity=Severity.WARNING,
         summary="Redis refused commands.",
         description="{{ $labels.pod }} answered {{ $labels.err }} within 5 minutes.",
+        silent={Loss.UNBORN: "nothing was ever refused; the first refusal is what the second arm sees"},
         board="redis",
     ),
     Alert(
@@ -171,6 +177,7 @@ COMMANDS: Final = (
         severity=Severity.CRITICAL,
         summary="Redis keeps refusing writes.",
         description="{{ $labels.pod }} refuses writes with {{ $labels.err }}, {{ $value | humanize }} per second.",
+        silent={Loss.UNBORN: "nothing was ever refused; refusals that go on raise the new series within the hold"},
         board="redis",
     ),
     Alert(
@@ -183,6 +190,7 @@ COMMANDS: Final = (
         severity=Severity.WARNING,
         summary="Redis stood still for a moment.",
         description="{{ $labels.event_name }} blocked every client of {{ $labels.pod }} {{ $value | humanize }} s ago.",
+        silent={Loss.UNBORN: "it never stood still", Loss.FILTERED: "the spike was too short to be felt"},
         board="redis",
     ),
 )

@@ -6,9 +6,17 @@ from typing import Final
 
 from alerts import signals
 from alerts.model import Alert, Severity
-from cacheclient.contract import Exporter
+from cacheclient.contract import Exporter, Loss
 
 _MASTER = 'role="master"'
+_NO_MASTER: Final = {
+    Loss.ROLE: "without a master, RedisMasterMissing",
+    Loss.FILTERED: "on replicas, which have no replicas of their own",
+}
+_CUT_OFF: Final = {
+    Loss.PEER: "the replica is cut off: RedisReplicasMissing",
+    Loss.ROLE: "without a master, RedisMasterMissing",
+}
 
 AVAILABILITY: Final = (
     Alert(
@@ -88,6 +96,7 @@ REPLICATION: Final = (
         severity=Severity.WARNING,
         summary="The Redis master has fewer replicas than the stack declares.",
         description="{{ $labels.pod }} is master of {{ $value }} replicas: the next failure may leave no candidate.",
+        silent=_NO_MASTER,
         board="redis",
     ),
     Alert(
@@ -99,6 +108,7 @@ REPLICATION: Final = (
         severity=Severity.CRITICAL,
         summary="The Redis master has no replica.",
         description="{{ $labels.pod }} is alone: nothing to fail over to, and min-replicas-to-write refuses writes.",
+        silent=_NO_MASTER,
         board="redis",
     ),
     Alert(
@@ -108,6 +118,7 @@ REPLICATION: Final = (
         severity=Severity.WARNING,
         summary="A Redis replica lost the connection to its master.",
         description="{{ $labels.pod }} has no link to {{ $labels.master_host }}: what it serves grows stale.",
+        silent={Loss.ROLE: "a master has no link to lose"},
         board="redis",
     ),
     # The series ends when repl-timeout (60 s) cuts the replica off, so a longer hold could never fire. From then on
@@ -119,6 +130,7 @@ REPLICATION: Final = (
         summary="A Redis replica is too far behind its master.",
         description="Replica {{ $labels.slave_ip }}:{{ $labels.slave_port }} last answered {{ $value }} s ago: "
         "a failover to it would lose that much.",
+        silent=_CUT_OFF,
         board="redis",
     ),
     signals.BACKLOG_RATIO.rule(
@@ -127,6 +139,7 @@ REPLICATION: Final = (
         severity=Severity.WARNING,
         summary="A Redis replica is almost too far behind for a partial resync.",
         description="The slowest replica of {{ $labels.pod }} lags {{ $value | humanizePercentage }} of the backlog.",
+        silent=_CUT_OFF,
         board="redis",
     ),
     Alert(

@@ -14,6 +14,7 @@ from typing import Final
 
 from cacheclient.contract.exits import ExitCode
 from cacheclient.contract.exporter import EXPORTER_METRICS, SCRAPE_SECONDS, Exporter
+from cacheclient.contract.losses import Loss, losses
 from cacheclient.contract.metrics import (
     BUILD_INFO,
     CAPACITY_BYTES,
@@ -127,6 +128,7 @@ __all__ = [
     "Exporter",
     "Job",
     "Label",
+    "Loss",
     "Metric",
     "MetricKind",
     "Port",
@@ -138,6 +140,7 @@ __all__ = [
     "ScriptEnv",
     "Tier",
     "TlsFile",
+    "losses",
     "set_name",
 ]
 

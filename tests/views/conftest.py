@@ -163,6 +163,15 @@ def scraped() -> dict[str, Exposed]:
 
 
 @pytest.fixture(scope="session")
+def scraped_by_role() -> dict[str, set[str]]:
+    """Return which series each of the committed scrapes holds."""
+    return {
+        path.stem: set(re.findall(r"^(\w+)", path.read_text(encoding="utf-8"), flags=re.MULTILINE))
+        for path in SCRAPES.glob("*.prom")
+    }
+
+
+@pytest.fixture(scope="session")
 def exposed(scraped: dict[str, Exposed], spec: dict[str, Any]) -> dict[str, Exposed]:
     """Return every metric a query may read: the exporter's, the client's, Prometheus's own ``up``, the recordings."""
     known = {**scraped, "up": Exposed("gauge", frozenset())}

@@ -27,6 +27,7 @@ from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.provenance import Entry
 from cacheclient.reading import Found
+from cacheclient.remote import Holder
 from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
 from cacheclient.writes import Writes
@@ -267,6 +268,15 @@ class AsyncCache(Writes[T]):
         self._check_open()
         key, outcomes = lock_key(self.space.namespace, name), self._stats.locks
         return Lock(self._parts.shared.locks, key, outcomes=outcomes, **settings)
+
+    async def lock_holder(self, name: str) -> Holder | None:
+        """Return who holds the lock ``name`` now, None if nobody does.
+
+        Raises:
+            UnavailableError: if Redis did not answer.
+        """
+        self._check_open()
+        return await self._parts.shared.locks.holder(lock_key(self.space.namespace, name))
 
     # -- observation ------------------------------------------------------------------------------------------------
 

@@ -124,15 +124,20 @@ class Explanation:
         lines = [f"{self.redis_key}: {_ANSWERS[self.answer]}", f"  L1  {_described(self.l1)}"]
         if not self.gate_open:
             lines.append("      the gate is closed: nothing has proved lately that no change was missed")
-        lines.append(f"  L2  {_described(self.l2)}")
-        lines += [f"      tag {tag.name}: {'valid' if tag.valid else 'changed'}" for tag in self.l2.tags]
+        lines += self.shared()
         if self.owed:
             lines.append("      not asked: an invalidation of this process has not got through yet")
-        if self.refreshing:
-            lines.append("      being replaced by a reader of the fleet")
         if self.flight is not None:
             lines.append(f"  L3  a load has been in flight here for {self.flight:.3g} s")
         return "\n".join(lines)
+
+    def shared(self) -> list[str]:
+        """Return the lines about what all processes share."""
+        lines = [f"  L2  {_described(self.l2)}"]
+        lines += [f"      tag {tag.name}: {'valid' if tag.valid else 'changed'}" for tag in self.l2.tags]
+        if self.refreshing:
+            lines.append("      being replaced by a reader of the fleet")
+        return lines
 
 
 _ANSWERS = {"l1": "L1 answers", "l2": "L2 answers", "miss": "a miss"}

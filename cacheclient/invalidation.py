@@ -108,6 +108,12 @@ class Invalidation:
         self._announce(EventType.INVALIDATE, self._space.prefix + glob.pattern, Priority.HIGH)
         return buried
 
+    async def count(self, glob: Glob, version: int | None) -> int:
+        """Return how many keys match, in ``version`` of the namespace, or where ``pattern`` would look."""
+        own = (self._space.prefix, self._older) if self._older else (self._space.prefix,)
+        prefixes = own if version is None else (KeySpace(self._space.namespace, version).prefix,)
+        return sum([len(step.keys) for prefix in prefixes async for step in self._store.scan(prefix + glob.pattern)])
+
     async def pattern_everywhere(self, glob: Glob, progress: Progress | None) -> int | None:
         """Do the same in every namespace and version; what fails in the others is not owed."""
         own = await self.pattern(glob, progress)

@@ -24,6 +24,7 @@ from cacheclient.lock import Lock, LockSettings
 from cacheclient.migration import Migration, PlanOptions
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.provenance import Entry
+from cacheclient.remote import Holder
 from cacheclient.runtime import T
 from cacheclient.stats import Stats
 from cacheclient.sync_writes import SyncWrites
@@ -200,6 +201,11 @@ class Cache(SyncWrites[T]):
             runtime.run(held.__aexit__(type(error), error, error.__traceback__))
             raise
         runtime.run(held.__aexit__(None, None, None))
+
+    def lock_holder(self, name: str) -> Holder | None:
+        """Return who holds the lock ``name`` now, None if nobody does."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.lock_holder(name))
 
     def explain(self, key: str) -> Explanation:
         """Return what each tier holds of ``key`` now, and what a lookup would find. Changes and counts nothing."""

@@ -45,6 +45,11 @@ class SyncWrites(Threads[T]):
         runtime = self._here()
         return runtime.run(runtime.cache.invalidate_tag(tag))
 
+    def count(self, pattern: str = "*", *, version: int | None = None) -> int:
+        """Return how many keys ``invalidate_pattern`` would make the fleet forget, and change nothing."""
+        runtime = self._here()
+        return runtime.run(runtime.cache.count(pattern, version=version))
+
     def drop_version(self, version: int, *, progress: Progress | None = None) -> int | None:
         """Delete all entries of this version or an older one; return how many. ``progress`` runs on the loop."""
         runtime = self._here()

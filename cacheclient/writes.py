@@ -127,6 +127,21 @@ class Writes(Core[T]):
             return await self._invalidation.pattern_everywhere(glob, progress)
         return await self._invalidation.pattern(glob, progress)
 
+    async def count(self, pattern: str = "*", *, version: int | None = None) -> int:
+        """Return how many keys ``invalidate_pattern`` would make the fleet forget, and change nothing.
+
+        Redis is searched in small steps. Keys that come and go meanwhile count or not; tombstones and leases count.
+
+        Args:
+            pattern: a glob over ids, as there.
+            version: of the namespace, if not the cache's own: what there is to migrate.
+
+        Raises:
+            UnavailableError: if Redis did not answer to the end.
+        """
+        self._check_open()
+        return await self._invalidation.count(Glob(pattern), version)
+
     async def drop_version(self, version: int, *, progress: Progress | None = None) -> int | None:
         """Delete all entries of this version of the namespace, or an older one whose pods are gone, to free memory.
 

@@ -40,16 +40,16 @@ PATIENT: Final[Mapping[str, str]] = {f"{Env.OPTION_PREFIX}L2_TIMEOUT": "2.0"}
 
 def connected(
     *, defaults: Mapping[str, str] = PATIENT
-) -> Callable[[Callable[..., Coroutine[Any, Any, ExitCode]]], Callable[..., ExitCode]]:
+) -> Callable[[Callable[..., Coroutine[Any, Any, int]]], Callable[..., int]]:
     """Give a command, whose first parameter is the open cache, the options that say which one instead.
 
     Args:
         defaults: variables that hold where the environment does not set them.
     """
 
-    def decorate(command: Callable[..., Coroutine[Any, Any, ExitCode]]) -> Callable[..., ExitCode]:
+    def decorate(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., int]:
         @functools.wraps(command)
-        def run(**given: Any) -> ExitCode:
+        def run(**given: Any) -> int:
             environ = {**defaults, **os.environ, **_variables(given)}
             return asyncio.run(_run(command, environ, given))
 
@@ -81,8 +81,8 @@ def _variables(given: dict[str, Any]) -> dict[str, str]:
 
 
 async def _run(
-    command: Callable[..., Coroutine[Any, Any, ExitCode]], environ: Mapping[str, str], given: Mapping[str, Any]
-) -> ExitCode:
+    command: Callable[..., Coroutine[Any, Any, int]], environ: Mapping[str, str], given: Mapping[str, Any]
+) -> int:
     for name in ("url", "namespace"):
         if not environ.get(_OPTIONS[name][0]):
             raise Failure(f"--{name} or {_OPTIONS[name][0].value}: which cache?", ExitCode.USAGE)

@@ -5,7 +5,7 @@ from cacheclient.remote.cluster import Cluster
 from cacheclient.remote.cluster_store import ClusterStore
 from cacheclient.remote.encryption import context
 from cacheclient.remote.link import Connection, Link
-from cacheclient.remote.locks import Attempt, LocalLocks, LockStore, RedisLocks
+from cacheclient.remote.locks import Attempt, Holder, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.no_store import NoStore
 from cacheclient.remote.pipe import Login, Pipe
 from cacheclient.remote.protocol import Held, Leased, Store, Take, fetched
@@ -17,7 +17,7 @@ from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topolog
 
 __all__ = [
     "END", "SCAN_COUNT", "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology",
-    "Held", "Leased", "Link", "LocalLocks", "LocalRecords", "LockStore", "Login", "NoStore", "Pipe", "Records",
-    "RedisLocks", "RedisRecords", "RedisStore", "SentinelTopology", "Step", "Store", "Survey", "Take", "Target",
-    "TlsFiles", "Topology", "context", "fetched", "parse", "read_secret",
+    "Held", "Holder", "Leased", "Link", "LocalLocks", "LocalRecords", "LockStore", "Login", "NoStore", "Pipe",
+    "Records", "RedisLocks", "RedisRecords", "RedisStore", "SentinelTopology", "Step", "Store", "Survey", "Take",
+    "Target", "TlsFiles", "Topology", "context", "fetched", "parse", "read_secret",
 ]  # fmt: skip

@@ -23,6 +23,14 @@ class Attempt:
     expires_in: float = 0.0
 
 
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a lock: ``host:pid`` of a Lock of this library, and the seconds until it expires (inf: never)."""
+
+    name: str
+    expires_in: float
+
+
 class LockStore(Protocol):
     """Keeps locks. ``holder`` tells one acquisition from all others; times are seconds.
 
@@ -38,12 +46,18 @@ class LockStore(Protocol):
     async def release(self, key: str, holder: str) -> bool:
         """Free it; return whether it was ``holder``'s."""
 
+    async def holder(self, key: str) -> Holder | None:
+        """Return who holds it now, None if nobody does."""
+
 
 class Scripts(Protocol):
     """What ``RedisLocks`` needs of ``RedisStore``."""
 
     async def script(self, name: str, keys: Sequence[str], *arguments: Argument) -> Any:
         """Run the script of this name."""
+
+    async def command(self, key: str, *words: Argument) -> Any:
+        """Send a command to the master of ``key``."""
 
 
 class RedisLocks:
@@ -68,6 +82,11 @@ class RedisLocks:
     async def release(self, key: str, holder: str) -> bool:
         """Free it (lock_release.lua)."""
         return bool(await self._store.script("lock_release", (key,), holder))
+
+    async def holder(self, key: str) -> Holder | None:
+        """Ask who holds it. Life first: a lock that ends between both questions is free."""
+        left_ms, held = await self._store.command(key, "PTTL", key), await self._store.command(key, "GET", key)
+        return None if held is None else _named(held.decode("utf-8", "replace"), left_ms / 1000)
 
 
 class LocalLocks:
@@ -104,6 +123,17 @@ class LocalLocks:
             return False
         del self._held[key]
         return expiry > self._clock()
+
+    async def holder(self, key: str) -> Holder | None:
+        """Look who holds it."""
+        held, expiry = self._held.get(key, ("", 0.0))
+        return None if expiry <= self._clock() else _named(held, expiry - self._clock())
+
+
+def _named(held: str, left: float) -> Holder:
+    """Leave out what only the holder may know: with all of it, anybody could free the lock."""
+    name = held.rpartition(":")[0] if held.count(":") > 1 else held
+    return Holder(name, left if left >= 0 else math.inf)
 
 
 def _ms(seconds: float) -> int:

@@ -33,13 +33,13 @@ def bare(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def run(capsys: pytest.CaptureFixture[str]) -> Run:
+def run(capfd: pytest.CaptureFixture[str]) -> Run:
     """Return a function that runs one command."""
 
     def command(*arguments: str) -> Said:
-        capsys.readouterr()
+        capfd.readouterr()
         code = main(arguments)
-        return Said(code, *capsys.readouterr())
+        return Said(code, *capfd.readouterr())
 
     return command
 

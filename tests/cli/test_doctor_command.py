@@ -40,8 +40,9 @@ def test_a_warning_has_its_fix_and_fails_only_where_that_is_asked(run: Run, serv
     assert run("doctor", "--namespace", "n", "--strict").code == ExitCode.FAILED
 
 
-def test_an_error_fails_and_scripts_get_it_as_json(run: Run, server: Server) -> None:
+def test_an_error_fails_and_scripts_get_it_as_json(run: Run, server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
     server.kill()
+    monkeypatch.setenv(f"{Env.OPTION_PREFIX}L2_CONNECT_TIMEOUT", "0.05")
     said = run("doctor", "--namespace", "n", "--json")
     assert (said.code, said.err) == (ExitCode.FAILED, "")
     report = json.loads(said.out)

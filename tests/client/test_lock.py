@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import socket
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Callable
@@ -74,6 +76,16 @@ async def test_a_lock_has_one_holder_and_is_free_again_after_the_block(store: Lo
     assert lock.remaining == 0
     async with Lock(store, key, wait=0):
         pass
+
+
+async def test_who_holds_a_lock_is_told_without_what_would_free_it(store: LockStore, key: str) -> None:
+    assert await store.holder(key) is None
+    async with Lock(store, key, timeout=20):
+        holder = await store.holder(key)
+        assert holder is not None
+        assert holder.name == f"{socket.gethostname()}:{os.getpid()}"
+        assert 10 < holder.expires_in <= 20
+    assert await store.holder(key) is None
 
 
 async def test_tasks_that_compete_take_turns_and_their_tokens_rise(store: LockStore, key: str) -> None:

@@ -86,6 +86,7 @@ async def test_a_pattern_is_confined_to_its_namespace_and_version(
     for one in (cache, *others):
         for key in ("user:1:a", "user:1:b", "user:2:a"):
             await one.set(key, key)
+    assert await cache.count("user:1:*") == 2
     assert await cache.invalidate_pattern("user:1:*") == 2
     assert await cache.get_many(["user:1:a", "user:1:b", "user:2:a"]) == {"user:2:a": "user:2:a"}
     assert await cache.invalidate_pattern("*") == 3  # a tombstone is still there, and buried once more

@@ -1,0 +1,75 @@
+"""``cachestack stats``: the figures of one process, by its API."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import urllib.error
+import urllib.request
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+import typer
+from rich.table import Table
+
+from cacheclient.cli.command import Failure
+from cacheclient.cli.output import AsJson, console, print_json
+from cacheclient.contract import ExitCode
+
+
+def stats(
+    *,
+    api: Annotated[
+        str,
+        typer.Option(metavar="URL", envvar="CACHE_API_URL", help="The cache API of the process, http:// or https://."),
+    ],
+    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for its answer.")] = 5.0,
+    as_json: AsJson = False,
+) -> ExitCode:
+    """Show the hit rates, sizes and latencies of one process since it started.
+
+    Each process has an L1 of its own, so ask the one you mean; `cachestack top --prometheus URL` adds them up.
+    """
+    figures = _asked(api, timeout)
+    if as_json:
+        print_json(figures)
+    else:
+        _show(figures)
+    return ExitCode.DONE
+
+
+def _asked(api: str, timeout: float) -> dict[str, Any]:
+    if urlsplit(api).scheme not in {"http", "https"}:
+        raise Failure(f"--api {api}: an http:// or https:// URL", ExitCode.USAGE)
+    try:
+        with urllib.request.urlopen(f"{api.rstrip('/')}/cache/stats", timeout=timeout) as reply:  # noqa: S310  checked
+            answer: dict[str, Any] = json.load(reply)
+            return answer
+    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
+        raise Failure(f"{api}: {error}") from error
+
+
+def _show(figures: dict[str, Any]) -> None:
+    tiers = {name: figures[name] for name in ("l1", "l2", "combined") if isinstance(figures.get(name), dict)}
+    columns = list(dict.fromkeys(column for tier in tiers.values() for column in tier))
+    table = Table("tier", *(column.replace("_", " ") for column in columns), box=None, padding=(0, 2, 0, 0))
+    for name, tier in tiers.items():
+        table.add_row(name, *(_text(column, tier.get(column)) for column in columns))
+    console().print(table)
+    for name, value in figures.items():
+        if name not in tiers:
+            console().print(f"{name.replace('_', ' ')}: {_plain(value)}", markup=False)
+
+
+def _text(name: str, value: Any) -> str:
+    if value is None:
+        return "-"
+    if name.endswith("rate"):
+        return f"{value:.1%}"
+    return f"{value * 1000:.3g} ms" if name.endswith("_seconds") else f"{value:,}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items()) or "none"
+    return {True: "yes", False: "no", None: "-"}[value] if isinstance(value, bool | None) else str(value)

@@ -1,0 +1,194 @@
+"""The commands over a cache, on a real Redis: what they print, what they do, and how they fail."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from cacheclient import Cache
+from cacheclient.contract import Env, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+    from tests.cli.conftest import Run
+    from tests.conftest import Server
+
+DONE, FAILED, USAGE, BUSY = ExitCode.DONE, ExitCode.FAILED, ExitCode.USAGE, ExitCode.BUSY
+
+
+@pytest.fixture
+def opened(shared_server: Server, namespace: str) -> Iterator[Callable[..., Cache[Any]]]:
+    """Return a function that opens the application's own cache beside the command."""
+    caches: list[Cache[Any]] = []
+
+    def open_cache(version: int = 1, codec: str = "msgpack") -> Cache[Any]:
+        caches.append(Cache.from_url(shared_server.url, namespace=namespace, version=version, codec=codec))
+        caches[-1].start()
+        return caches[-1]
+
+    yield open_cache
+    for cache in caches:
+        cache.close()
+
+
+def test_get_prints_the_value_and_json_its_provenance(cached: Run, opened: Callable[..., Cache[Any]]) -> None:
+    opened().set("user:42", {"name": "Ann"}, tags=["vip"])
+    assert cached("get", "user:42") == (DONE, '{"name":"Ann"}\n', "")
+    entry = json.loads(cached("get", "user:42", "--json").out)
+    assert (entry["value"], entry["tier"], entry["tags"], entry["codec"]) == ({"name": "Ann"}, "l2", ["vip"], "msgpack")
+
+
+def test_get_of_raw_bytes_prints_them_as_they_are(cached: Run, opened: Callable[..., Cache[Any]]) -> None:
+    opened(codec="raw").set("image", b"abc")
+    assert cached("get", "image", "--codec", "raw").out == "abc"
+
+
+def test_get_of_what_is_not_there_fails(cached: Run) -> None:
+    said = cached("get", "user:7")
+    assert (said.code, said.out) == (FAILED, "")
+    assert said.err.startswith("cachestack get: user:7: not cached")
+
+
+def test_explain_tells_what_redis_holds(cached: Run, opened: Callable[..., Cache[Any]], namespace: str) -> None:
+    cache = opened()
+    assert cached("explain", "k").out == f"{namespace}:v1:k: a miss\n  L2  absent\n"
+    cache.set("k", 1)
+    assert f"{namespace}:v1:k: Redis answers\n  L2  value, " in cached("explain", "k").out
+    cache.invalidate("k")
+    assert json.loads(cached("explain", "k", "--json").out)["l2"]["status"] == "tombstone"
+
+
+@pytest.mark.parametrize("command", [["get", "k"], ["explain", "k"], ["lock", "n", "--show"], ["invalidate", "k"]])
+def test_a_redis_that_does_not_answer_is_one_line_and_fails(
+    command: list[str], run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(f"{Env.OPTION_PREFIX}L2_CONNECT_TIMEOUT", "0.05")
+    said = run(*command, "--url", "redis://127.0.0.1:1", "--namespace", "n")
+    assert (said.code, said.err.count("\n")) == (FAILED, 1)
+    assert said.err.startswith(f"cachestack {command[0]}: ")
+
+
+def test_invalidate_reaches_the_application(cached: Run, opened: Callable[..., Cache[Any]]) -> None:
+    cache = opened()
+    cache.set_many({"a": 1, "b": 2, "c": 3})
+    assert cached("invalidate", "a", "b", "--durable").code == FAILED, "a single server has no replicas"
+    assert cached("invalidate", "a", "b") == (DONE, "a, b: forgotten\n", "")
+    assert cache.get_many(["a", "b", "c"]) == {"c": 3}
+
+
+def test_a_pattern_is_counted_first_and_then_forgotten(cached: Run, opened: Callable[..., Cache[Any]]) -> None:
+    cache = opened()
+    cache.set_many({"user:1": 1, "user:2": 2, "shop:1": 3})
+    said = cached("invalidate", "--pattern", "user:*", "--dry-run")
+    assert said == (DONE, "2 keys would be forgotten; nothing was changed\n", "")
+    assert json.loads(cached("invalidate", "--pattern", "user:*", "--dry-run", "--json").out)["matched"] == 2
+    assert cache.get("user:1") == 1
+    done = json.loads(cached("invalidate", "--pattern", "user:*", "--json").out)
+    assert done == {"pattern": "user:*", "matched": 2, "acknowledged": True}
+    assert cache.get_many(["user:1", "user:2", "shop:1"]) == {"shop:1": 3}
+
+
+def test_keys_that_would_be_forgotten_are_counted_without_tombstones(
+    cached: Run, opened: Callable[..., Cache[Any]]
+) -> None:
+    cache = opened()
+    cache.set_many({"a": 1, "b": 2})
+    cache.invalidate("b")
+    assert cached("invalidate", "a", "b", "none", "--dry-run").out.startswith("1 key would be forgotten")
+
+
+def test_a_tag_and_a_whole_namespace_are_forgotten(
+    cached: Run, opened: Callable[..., Cache[Any]], namespace: str
+) -> None:
+    cache = opened()
+    cache.set("a", 1, tags=["vip"])
+    cache.set("b", 2)
+    assert cached("invalidate", "--tag", "vip") == (DONE, "tag vip: forgotten\n", "")
+    assert cache.get_many(["a", "b"]) == {"b": 2}
+    assert cached("invalidate", "--all").out == f"namespace {namespace}: forgotten\n"
+    assert cache.get("b") is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        ([], "what? KEY..., --pattern GLOB, --tag TAG, or --all: one of them"),
+        (["k", "--all"], "one of them"),
+        (["--pattern", "a[", "--dry-run"], "a bracket is not closed"),
+        (["--pattern", ""], "pattern=''"),
+        (["--tag", "t", "--durable"], "--durable: with keys only"),
+        (["--tag", "t", "--dry-run"], "it cannot be counted"),
+        (["k", "--all-namespaces"], "with --pattern only"),
+        (["a", "\n"], "printable characters"),
+    ],
+)
+def test_what_cannot_be_invalidated_is_refused_before_anything_is(
+    arguments: list[str], says: str, cached: Run, opened: Callable[..., Cache[Any]]
+) -> None:
+    cache = opened()
+    cache.set("a", 1)
+    said = cached("invalidate", *arguments)
+    assert (said.code, said.out) == (USAGE, "")
+    assert says in said.err
+    assert cache.get("a") == 1
+
+
+def test_migrate_copies_and_says_what_it_did(
+    cached: Run, opened: Callable[..., Cache[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened().set_many({"a": 1, "b": 2})
+    (tmp_path / "upgrade_of_tests.py").write_text("def twice(value):\n    return 2 * value\n")
+    monkeypatch.chdir(tmp_path)
+    command = ("migrate", "1", "--version", "2", "--transform", "upgrade_of_tests:twice")
+    said = cached(*command, "--dry-run")
+    assert said == (DONE, "2 keys looked at: 2 would be copied, 0 skipped, 0 failed, 0 would be dropped\n", "")
+    assert opened(2).get_many(["a", "b"]) == {}
+    done = json.loads(cached(*command, "--drop-old", "--json").out)
+    assert (done["copied"], done["dropped"], done["failed"], done["done"]) == (2, 2, 0, True)
+    assert opened(2).get_many(["a", "b"]) == {"a": 2, "b": 4}
+
+
+def test_what_cannot_be_migrated_is_told_and_fails(
+    cached: Run, opened: Callable[..., Cache[Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened().set_many({f"k{n}": "text" for n in range(7)})
+    (tmp_path / "breaks_in_tests.py").write_text("def half(value):\n    return value / 2\n")
+    monkeypatch.chdir(tmp_path)
+    said = cached("migrate", "1", "--version", "2", "--transform", "breaks_in_tests:half")
+    assert said.code == FAILED
+    assert "7 failed" in said.out
+    assert said.err.count("TypeError") == 5
+    assert "and 2 more" in said.err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["1"], "another version than the cache's own"),
+        (["2", "--rate", "0"], "rate=0.0: keys a second, from 1 to 1000000"),
+        (["2", "--transform", "json"], "MODULE:FUNCTION"),
+        (["2", "--transform", "nowhere:f"], "No module named 'nowhere'"),
+        (["2", "--transform", "json:nothing"], "has no attribute 'nothing'"),
+        (["2", "--transform", "json:__name__"], "a function, not str"),
+        (["x"], "Invalid value for 'old_version'"),
+    ],
+)
+def test_a_migration_that_cannot_be_is_refused(arguments: list[str], says: str, cached: Run) -> None:
+    said = cached("migrate", *arguments)
+    assert said.code == USAGE
+    assert says in said.err
+
+
+def test_stats_of_a_process_come_from_its_api(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(Env.URL, raising=False)
+    assert run("stats").code == USAGE
+    assert run("stats", "--api", "ftp://x") == (
+        USAGE, "", "cachestack stats: --api ftp://x: an http:// or https:// URL\n",
+    )  # fmt: skip
+    said = run("stats", "--api", "http://127.0.0.1:1")
+    assert (said.code, said.out) == (FAILED, "")
+    assert said.err.startswith("cachestack stats: http://127.0.0.1:1: ")

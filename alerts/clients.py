@@ -15,6 +15,8 @@ from cacheclient.contract import (
     LOADER_CALLS,
     LOCKS,
     NAMESPACE_VERSION,
+    RATE_LIMITED,
+    DecidedBy,
     ErrorType,
     Loss,
 )
@@ -117,6 +119,18 @@ SERVICE: Final = (
         summary="Public locks are not to be had in time.",
         description="{{ $value | humanizePercentage }} of the locks asked for in {{ $labels.namespace }} time out.",
         silent=_IDLE,
+        board="latency",
+    ),
+    Alert(
+        name="CacheRateLimitBlind",
+        condition=lambda s, _: (
+            f"""sum by (namespace) ({s.rate(s.client(RATE_LIMITED.name, f'decided_by="{DecidedBy.OUTAGE}"'))}) / """
+            f"(sum by (namespace) ({s.rate(s.client(RATE_LIMITED.name))}) > 0) > 0.1"
+        ),
+        hold="5m",
+        severity=Severity.WARNING,
+        summary="Rate limits are decided without Redis.",
+        description="{{ $value | humanizePercentage }} of the limited hits in {{ $labels.namespace }} are unchecked.",
         board="latency",
     ),
     Alert(

@@ -24,11 +24,13 @@ from cacheclient.errors import (
 )
 from cacheclient.explain import Explanation
 from cacheclient.findings import Finding, Report
+from cacheclient.gcra import Limit
 from cacheclient.lock import Lock
 from cacheclient.migration import Migration
 from cacheclient.missing import MISSING, Missing
 from cacheclient.options import TTL, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
 from cacheclient.provenance import Entry
+from cacheclient.ratelimit import AsyncRateLimiter, Decision, RateLimitedError, RateLimiter
 from cacheclient.stats import Stats
 from cacheclient.sync import Cache
 
@@ -36,18 +38,21 @@ __all__ = [
     "MISSING",
     "TTL",
     "AsyncCache",
+    "AsyncRateLimiter",
     "Cache",
     "CacheError",
     "CacheOptions",
     "ClosedError",
     "CodecError",
     "ConfigurationError",
+    "Decision",
     "Entry",
     "Explanation",
     "FailsafeOptions",
     "Finding",
     "L1Options",
     "L2Options",
+    "Limit",
     "LoadTimeoutError",
     "Lock",
     "LockError",
@@ -56,6 +61,8 @@ __all__ = [
     "LockTimeoutError",
     "Migration",
     "Missing",
+    "RateLimitedError",
+    "RateLimiter",
     "Report",
     "Stats",
     "SyncOptions",

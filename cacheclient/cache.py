@@ -26,6 +26,7 @@ from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, T
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.provenance import Entry
+from cacheclient.ratelimit import AsyncRateLimiter, LimiterSettings, Limits
 from cacheclient.reading import Found
 from cacheclient.remote import Holder
 from cacheclient.serializer import Stored
@@ -277,6 +278,24 @@ class AsyncCache(Writes[T]):
         """
         self._check_open()
         return await self._parts.shared.locks.holder(lock_key(self.space.namespace, name))
+
+    def rate_limiter(self, name: str, limit: Limits = None, **settings: Unpack[LimiterSettings]) -> AsyncRateLimiter:
+        """Return a limiter of how often each subject may do ``name`` in the fleet; see ``AsyncRateLimiter``.
+
+        It may be made before the cache is opened. Make one for each name: it remembers who is over the limit.
+
+        Args:
+            name: what is limited; limiters of one name and namespace share what they count.
+            limit: for every subject, or a function of the subject, plain or async; None: given with each hit.
+            settings: ``outage`` and ``remember``.
+
+        Raises:
+            ConfigurationError: if an argument cannot be.
+        """
+        return AsyncRateLimiter(
+            self._parts.shared.limits, self.space.namespace, name, limit,
+            clock=self._clock, outcomes=self._stats.rate_limited, ready=self._check_open, **settings,
+        )  # fmt: skip
 
     # -- observation ------------------------------------------------------------------------------------------------
 

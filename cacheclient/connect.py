@@ -29,13 +29,16 @@ from cacheclient.remote import (
     Cluster,
     ClusterStore,
     FixedTopology,
+    LimitStore,
     Link,
+    LocalLimits,
     LocalLocks,
     LocalRecords,
     LockStore,
     Login,
     NoStore,
     Records,
+    RedisLimits,
     RedisLocks,
     RedisRecords,
     RedisStore,
@@ -124,6 +127,7 @@ class Shared:
     server_clock: ServerClock
     locks: LockStore
     records: Records
+    limits: LimitStore
     link: Connects | None = None
     listener: Listens | None = None
     patient: Patient | None = None
@@ -159,7 +163,7 @@ def connect(
 ) -> Shared:
     """Return the shared side for ``target``; nothing is opened yet."""
     if target.scheme == "memory":
-        return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock), LocalRecords(clock))
+        return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock), LocalRecords(clock), LocalLimits(clock))
     login = Login(
         username=target.username, password=target.password, password_file=target.password_file,
         database=target.database, name=f"cachestack:{space.namespace}", ssl=context(target),
@@ -178,6 +182,7 @@ def connect(
             cluster.server_clock,
             RedisLocks(clustered),
             RedisRecords(clustered),
+            RedisLimits(clustered),
             cluster,
             listeners,
             Patient(cluster, login),
@@ -199,9 +204,11 @@ def connect(
     )
     link.on_open(listener.follow)
     store = RedisStore(link, stats, options.l2.timeout)
-    records = RedisRecords(store)
     patient = Patient(link, login, topology.votes if isinstance(topology, SentinelTopology) else None)
-    return Shared(store, listener.gate, link.server_clock, RedisLocks(store), records, link, listener, patient)
+    return Shared(
+        store, listener.gate, link.server_clock, RedisLocks(store), RedisRecords(store), RedisLimits(store),
+        link, listener, patient,
+    )  # fmt: skip
 
 
 Connect = Callable[[Target, KeySpace, CacheOptions, Stats, Clock], Shared]

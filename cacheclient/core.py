@@ -46,6 +46,7 @@ class Core(Generic[T]):
         chosen = for_name(codec, type) if isinstance(codec, str) else codec
         self._parts = parts = assemble(target, self.space, chosen, self.options, clock, connect, versions)
         self._stats = parts.stats
+        self._clock = clock
         self._invalidation = parts.invalidation
         # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.
         self.peek = parts.reader.peek

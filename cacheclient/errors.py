@@ -9,6 +9,7 @@
     ├── LockError                              a public lock used in a way that cannot work
     │   ├── LockTimeoutError (also TimeoutError)   it was not acquired in the time or attempts allowed
     │   └── LockLostError                      it expired, or was lost with a Redis node, while it was held
+    ├── RateLimitedError                       a hit that had to pass was refused (``cacheclient.ratelimit``)
     ├── ClosedError                            the cache was closed, or not opened yet
     └── UnavailableError                       Redis did not answer, or refused; ``kind`` says how
 

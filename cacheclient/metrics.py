@@ -36,6 +36,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "revalidated": ("trusted", "dropped"),
     "events": ("invalidate", "update", "prewarm", "unknown", "malformed"),
     "audited": tuple(f"{comparison}/{window}" for comparison in Comparison for window in AUDIT_WINDOWS),
+    "rate_limited": ("allowed/redis", "refused/redis", "refused/memory", "allowed/outage", "refused/outage"),
     "locks": ("acquired", "timeout", "lost"),
     "migrated": ("seen", "copied", "skipped", "failed", "dropped"),
 }
@@ -73,6 +74,7 @@ class CacheCollector(Collector):
                        contract.MEMORY_PRESSURE, contract.EVICTIONS, contract.ERRORS, contract.LOADER_CALLS,
                        contract.COALESCED, contract.LEASES, contract.INVALIDATIONS, contract.CONNECTION_ERRORS,
                        contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS, contract.LOCKS,
+                       contract.RATE_LIMITED,
                        contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
                        contract.REVALIDATED, contract.EVENTS, contract.L1_OFF, contract.PUSH_STORMS,
                        contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT, contract.MIGRATED):  # fmt: skip
@@ -144,6 +146,7 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.FAILOVER_EVENTS.name: [((name,), stats.failovers)],
         contract.LISTENER_CONNECTED.name: [((name,), float(stats.listener_connected))],
         contract.LOCKS.name: [((name, o), stats.locks[o]) for o in _CLOSED["locks"]],
+        contract.RATE_LIMITED.name: [((name, *o.split("/")), stats.rate_limited[o]) for o in _CLOSED["rate_limited"]],
         contract.LISTENER_GAPS.name: [((name,), stats.gaps)],
         contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
         contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],

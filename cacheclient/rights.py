@@ -19,6 +19,7 @@ from cacheclient.errors import UnavailableError
 from cacheclient.events import Event, EventType
 from cacheclient.keys import KeySpace, escape
 from cacheclient.lock import lock_key
+from cacheclient.ratelimit import limit_key
 from cacheclient.remote import Connection, Login, Pipe
 
 _REFUSED: Final = "NOPERM"
@@ -84,6 +85,7 @@ def needs(space: KeySpace) -> list[Need]:
             "the audit log",
             vital=False,
         ),
+        Need(("SET", limit_key(space.namespace, "doctor", probe), "", "PX", 1), "rate limits", vital=False),
         Need(("TIME",), "the server's clock"),
         Need(("ROLE",), "finding the master"),
         Need(("WAIT", 0, 1), "invalidate(durable=True)", vital=False),

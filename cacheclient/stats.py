@@ -123,6 +123,7 @@ class Stats:
     audited: Counter[str] = field(default_factory=Counter)  # by "comparison/window"
     inconsistent: Counter[str] = field(default_factory=Counter)  # likewise: those that found an old value
     locks: Counter[str] = field(default_factory=Counter)  # public ones, by outcome: acquired, timeout, lost
+    rate_limited: Counter[str] = field(default_factory=Counter)  # hits under a limit, by "outcome/decided_by"
     propagation: Histogram = field(default_factory=Histogram)  # own invalidations until their push
     storms: int = 0  # times L1 was switched off because pushes came too fast
     migrated: Counter[str] = field(default_factory=Counter)  # seen, copied, skipped, failed, dropped
@@ -178,6 +179,7 @@ class Stats:
             audited=_count(self.audited, other.audited, sign),
             inconsistent=_count(self.inconsistent, other.inconsistent, sign),
             locks=_count(self.locks, other.locks, sign),
+            rate_limited=_count(self.rate_limited, other.rate_limited, sign),
             propagation=self.propagation.combine(other.propagation, sign),
             storms=self.storms + sign * other.storms,
             migrated=_count(self.migrated, other.migrated, sign),

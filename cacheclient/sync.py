@@ -24,6 +24,7 @@ from cacheclient.lock import Lock, LockSettings
 from cacheclient.migration import Migration, PlanOptions
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.provenance import Entry
+from cacheclient.ratelimit import LimiterSettings, PlainLimits, RateLimiter
 from cacheclient.remote import Holder
 from cacheclient.runtime import T
 from cacheclient.stats import Stats
@@ -206,6 +207,16 @@ class Cache(SyncWrites[T]):
         """Return who holds the lock ``name`` now, None if nobody does."""
         runtime = self._here()
         return runtime.run(runtime.cache.lock_holder(name))
+
+    def rate_limiter(self, name: str, limit: PlainLimits = None, **settings: Unpack[LimiterSettings]) -> RateLimiter:
+        """Return a limiter of how often each subject may do ``name`` in the fleet; see ``AsyncCache.rate_limiter``.
+
+        It may be made before the cache is opened. A function as ``limit`` is a plain one, run in the calling thread.
+
+        Raises:
+            ConfigurationError: if an argument cannot be.
+        """
+        return RateLimiter(self._here, name, limit, **settings)
 
     def explain(self, key: str) -> Explanation:
         """Return what each tier holds of ``key`` now, and what a lookup would find. Changes and counts nothing."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from alerts import signals
 from alerts.objectives import ERROR, LATENCY
 from alerts.thresholds import FASTEST_BURN
-from cacheclient.contract import LOADER_SECONDS, LOCKS, LOOKUP_SECONDS, WRITE_SECONDS, Exporter, Tier
+from cacheclient.contract import LOADER_SECONDS, LOCKS, LOOKUP_SECONDS, RATE_LIMITED, WRITE_SECONDS, Exporter, Tier
 from dashboards.document import Row, document
 from dashboards.panels import Query, at_least, below, graph, graph_of, heatmap, stat, stat_of
 from dashboards.scopes import CLIENTS
@@ -33,7 +33,7 @@ def latency(limits: Thresholds) -> dict[str, Any]:
             Row("Is it fast enough?", _summary(limits), collapsed=False),
             Row("All tiers", _lookups(limits), collapsed=False),
             Row("Each tier", _tiers()),
-            Row("Writes and loads", [*_writes_and_loads(), _locks()]),
+            Row("Writes and loads", [*_writes_and_loads(), _locks(), _rate_limits()]),
             Row("Objectives", _objectives(limits)),
             Row("Servers", _servers(limits)),
         ],
@@ -79,6 +79,15 @@ def _locks() -> Panel:
     asked = f"sum by (outcome) ({_SCOPE.rate(_SCOPE.client(LOCKS.name))})"
     note = "Public locks by outcome. Alert: CacheLockTimeouts."
     return graph("Locks", note, [Query(asked, "{{outcome}}")], "ops", stack="normal")
+
+
+def _rate_limits() -> Panel:
+    hits = f"sum by (outcome, decided_by) ({_SCOPE.rate(_SCOPE.client(RATE_LIMITED.name))})"
+    note = (
+        "Hits under a rate limit. Refused by memory: the process knows until when the subject is over its limit. By "
+        "outage: without Redis, as the limiter was told. Alert: CacheRateLimitBlind."
+    )
+    return graph("Rate limits", note, [Query(hits, "{{outcome}} by {{decided_by}}")], "ops", stack="normal")
 
 
 def _objectives(limits: Thresholds) -> list[Panel]:

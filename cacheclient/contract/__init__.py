@@ -50,6 +50,7 @@ from cacheclient.contract.metrics import (
     OUTAGE_BUCKETS,
     PROPAGATION_SECONDS,
     PUSH_STORMS,
+    RATE_LIMITED,
     REVALIDATED,
     SIZE_BYTES,
     STALE_SERVED,
@@ -104,6 +105,7 @@ __all__ = [
     "OUTAGE_BUCKETS",
     "PROPAGATION_SECONDS",
     "PUSH_STORMS",
+    "RATE_LIMITED",
     "REDIS_CONF",
     "RESTORE_MARK",
     "REVALIDATED",
@@ -173,6 +175,15 @@ class Comparison(StrEnum):
 
     L1_L2 = "l1_l2"
     L2_SOURCE = "l2_source"
+
+
+class DecidedBy(StrEnum):
+    """Values of the ``decided_by`` label: who decided on a hit under a rate limit."""
+
+    REDIS = "redis"
+    MEMORY = "memory"  # this process, because Redis has said until when the subject is over its limit
+    OUTAGE = "outage"  # the limiter's policy, because Redis could not be asked
+    NOBODY = "nobody"  # there was no limit; not counted
 
 
 # Seconds after an invalidation at which its key is checked, by the value of the ``window`` label.

@@ -92,6 +92,10 @@ LOCKS: Final = Metric(
     "cache_lock_acquire_total", "counter", "Public locks: acquired, not to be had in time, or lost while held.",
     ("cache", "outcome"),
 )  # fmt: skip
+RATE_LIMITED: Final = Metric(
+    "cache_rate_limit_total", "counter", "Hits under a rate limit: allowed or refused, and by whom.",
+    ("cache", "outcome", "decided_by"),
+)  # fmt: skip
 LISTENER_CONNECTED: Final = Metric(
     "cache_invalidation_listener_connected", "gauge", "1 while the tracking connection proves itself alive.", ("cache",)
 )

@@ -4,6 +4,7 @@ from cacheclient.remote.address import SCHEMES, Address, Target, TlsFiles, parse
 from cacheclient.remote.cluster import Cluster
 from cacheclient.remote.cluster_store import ClusterStore
 from cacheclient.remote.encryption import context
+from cacheclient.remote.limits import LimitStore, LocalLimits, RedisLimits
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, Holder, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.no_store import NoStore
@@ -17,7 +18,8 @@ from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topolog
 
 __all__ = [
     "END", "SCAN_COUNT", "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology",
-    "Held", "Holder", "Leased", "Link", "LocalLocks", "LocalRecords", "LockStore", "Login", "NoStore", "Pipe",
-    "Records", "RedisLocks", "RedisRecords", "RedisStore", "SentinelTopology", "Step", "Store", "Survey", "Take",
-    "Target", "TlsFiles", "Topology", "context", "fetched", "parse", "read_secret",
+    "Held", "Holder", "Leased", "LimitStore", "Link", "LocalLimits", "LocalLocks", "LocalRecords", "LockStore",
+    "Login", "NoStore", "Pipe", "Records", "RedisLimits", "RedisLocks", "RedisRecords", "RedisStore",
+    "SentinelTopology", "Step", "Store", "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
+    "parse", "read_secret",
 ]  # fmt: skip

@@ -17,7 +17,7 @@ from cacheclient.contract import ErrorType, Tier
 from cacheclient.errors import ConfigurationError, UnavailableError
 from cacheclient.keys import KeySpace
 from cacheclient.options import CacheOptions
-from cacheclient.remote import LockStore, Store, Target
+from cacheclient.remote import LimitStore, LockStore, Store, Target
 from cacheclient.stats import Stats
 from cacheclient.testing.substitute import Substitution, substituted
 from cacheclient.testing.wrapped import Wrapped
@@ -72,8 +72,15 @@ class Chaos:
 
         def connect(target: Target, space: KeySpace, options: CacheOptions, stats: Stats, clock: Clock) -> Shared:
             shared = inner(target, space, options, stats, clock)
-            store, locks = (_Chaotic(part, self, draw, done, stats) for part in (shared.store, shared.locks))
-            return dataclasses.replace(shared, store=cast("Store", store), locks=cast("LockStore", locks))
+            store, locks, limits = (
+                _Chaotic(part, self, draw, done, stats) for part in (shared.store, shared.locks, shared.limits)
+            )
+            return dataclasses.replace(
+                shared,
+                store=cast("Store", store),
+                locks=cast("LockStore", locks),
+                limits=cast("LimitStore", limits),
+            )
 
         return connect
 

@@ -15,6 +15,7 @@ from cacheclient.remote import LocalLocks, LocalRecords, Target, parse
 from cacheclient.stats import Stats
 from cacheclient.sync import Cache
 from cacheclient.testing.clock import FakeClock
+from cacheclient.testing.limits import FakeLimits
 from cacheclient.testing.line import Line
 from cacheclient.testing.store import FakeStore
 from cacheclient.testing.substitute import Substitution, substituted
@@ -38,6 +39,7 @@ class Fleet:
         self.server_clock = ServerClock(self.clock)  # one server: caches opened at different times agree on its time
         self._locks = LocalLocks(self.clock)
         self._records = LocalRecords(self.clock)
+        self._limits = FakeLimits(self.store)
 
     def cache(self, namespace: str = "test", **settings: Any) -> AsyncCache[Any]:
         """Return a cache of this fleet, not yet open: use it with ``async with``. Settings as of AsyncCache."""
@@ -92,4 +94,4 @@ class Fleet:
     def _connect(self, target: Target, space: KeySpace, options: CacheOptions, stats: Stats, clock: Clock) -> Shared:
         del target
         line = Line(self.store, (space.prefix, space.tag_prefix), options.sync.max_staleness, stats, clock)
-        return Shared(self.store, line.gate, self.server_clock, self._locks, self._records, line, line)
+        return Shared(self.store, line.gate, self.server_clock, self._locks, self._records, self._limits, line, line)

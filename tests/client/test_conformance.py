@@ -18,6 +18,7 @@ import pytest
 from cacheclient import (
     MISSING,
     AsyncCache,
+    AsyncRateLimiter,
     Cache,
     CacheOptions,
     ClosedError,
@@ -26,6 +27,7 @@ from cacheclient import (
     Entry,
     L1Options,
     L2Options,
+    Limit,
     LoadTimeoutError,
     LockOptions,
     Stats,
@@ -540,6 +542,20 @@ async def test_one_holder_at_a_time_has_a_lock(make: Make) -> None:
         await asyncio.gather(*(hold_async(number) for number in range(3)))
     assert sorted(order[::2]) == [0, 1, 2]
     assert order[1::2] == sorted(order[1::2])
+
+
+@two_tiers
+async def test_caches_share_a_rate_limit(make: Make) -> None:
+    left = []
+    for subject in (await make(), await make()):
+        limiter = subject.cache.rate_limiter("search", Limit(4, per=3600))
+        for _ in range(3):
+            if isinstance(limiter, AsyncRateLimiter):
+                left.append(await limiter.hit("ann"))
+            else:
+                left.append(await asyncio.to_thread(limiter.hit, "ann"))
+    assert [d.allowed for d in left] == [True] * 4 + [False] * 2
+    assert [d.remaining for d in left] == [3, 2, 1, 0, 0, 0]
 
 
 async def test_the_surface_is_closed_before_and_after(make: Make) -> None:

@@ -108,7 +108,7 @@ RULES = "on >p ~* &* +@all"
         (f"{RULES} -client|tracking", "error", ["CLIENT TRACKING"]),
         (f"{RULES} -subscribe", "warning", ["SUBSCRIBE "] * 3),
         (f"on >p ~* resetchannels &{Channel.UPDATE} +@all", "warning", ["SUBSCRIBE ", "PUBLISH "] * 2),
-        ("on >p ~{namespace}:v1:* &* +@all", "error", [*["SET "] * 5, "XADD "]),
+        ("on >p ~{namespace}:v1:* &* +@all", "error", [*["SET "] * 6, "XADD "]),
     ],
 )
 @pytest.mark.parametrize("asked", ["dry run", "tried"])

@@ -1,4 +1,4 @@
-"""Every block of the guide runs, in order, against a real Redis."""
+"""Every block of the guides runs, in order, against a real Redis."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ import cacheclient
 from cacheclient import AsyncCache, Cache
 from tests.conftest import Server
 
-GUIDE: Final = Path(__file__).parents[2] / "docs" / "cacheclient.md"
+DOCS: Final = Path(__file__).parents[2] / "docs"
+GUIDE: Final = DOCS / "cacheclient.md"
 BLOCK: Final = re.compile(r"^```python\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 SERVER: Final = "redis://localhost:6379"
 
 
-def blocks() -> Iterator[tuple[int, str]]:
+def blocks(guide: Path) -> Iterator[tuple[int, str]]:
     """Yield each block and the line of the guide it begins in."""
-    text = GUIDE.read_text(encoding="utf-8")
+    text = guide.read_text(encoding="utf-8")
     for found in BLOCK.finditer(text):
         yield text.count("\n", 0, found.start(1)), found[1]
 
@@ -39,23 +40,33 @@ def program(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
     return module.__dict__
 
 
-async def test_the_guide_runs(program: dict[str, Any], own_server: Server) -> None:
+@pytest.mark.parametrize(
+    ("guide", "least", "words"),
+    [
+        (GUIDE, 10, ("forgotten", "answers", "ok", "fencing token")),
+        (DOCS / "rate-limiting.md", 5, ("19 more would pass", "sent to", "rate limit slow: refused")),
+    ],
+    ids=["cacheclient", "rate-limiting"],
+)
+async def test_the_guide_runs(
+    program: dict[str, Any], own_server: Server, guide: Path, least: int, words: tuple[str, ...]
+) -> None:
     own_server.client.config_set("maxmemory", "100mb")
     own_server.client.config_set("maxmemory-policy", "volatile-lfu")
     ran = 0
     with contextlib.redirect_stdout(io.StringIO()) as said:
         try:
-            for line, source in blocks():
+            for line, source in blocks(guide):
                 code = "\n" * line + source.replace(SERVER, own_server.url)
                 flags = ast.PyCF_ALLOW_TOP_LEVEL_AWAIT
-                step = eval(compile(code, GUIDE.name, "exec", flags=flags), program)  # noqa: S307  our own guide
+                step = eval(compile(code, guide.name, "exec", flags=flags), program)  # noqa: S307  our own guide
                 if inspect.isawaitable(step):
                     await step
                 ran += 1
         finally:
             await program["cache"].close()
-    assert ran > 10
-    for word in ("forgotten", "answers", "ok", "fencing token"):
+    assert ran > least
+    for word in words:
         assert word in said.getvalue()
 
 

@@ -15,15 +15,19 @@ from cacheclient import (
     MISSING,
     TTL,
     AsyncCache,
+    AsyncRateLimiter,
     Cache,
     CacheOptions,
+    Decision,
     Entry,
     Explanation,
     Finding,
     L1Options,
     L2Options,
+    Limit,
     LockOptions,
     Missing,
+    RateLimiter,
     Stats,
     SyncOptions,
     UnavailableError,
@@ -158,6 +162,35 @@ def decorated(cache: AsyncCache[Any], threads_cache: Cache[Any]) -> None:
         return key
 
     del calls, plain, forced
+
+
+def limits(cache: AsyncCache[Profile], threads: Cache[Profile]) -> None:
+    async def look_up(subject: str) -> Limit | None:
+        return Limit(5, per=60) if subject else None
+
+    limiter, plain = cache.rate_limiter("a", look_up, outage="closed"), threads.rate_limiter("a", Limit(5))
+    assert_type(limiter, AsyncRateLimiter)
+    assert_type(plain, RateLimiter)
+    assert_type(plain.hit("ann", 2), Decision)
+    assert_type(plain.hit("ann").remaining, int | None)
+
+    @limiter.limited("{key}")
+    async def search(key: str) -> bytes:
+        assert_type(await limiter.acquire(key, wait=1), Decision)
+        return b""
+
+    @plain.limited("{key}")
+    def find(key: str) -> bytes:
+        return key.encode()
+
+    async def calls() -> None:
+        assert_type(await search("a"), bytes)
+        assert_type(find("a"), bytes)
+        find(5)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+
+    cache.rate_limiter("a", outage="half")  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    threads.rate_limiter("a", look_up)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]
+    del calls
 
 
 def other_types() -> None:

@@ -26,6 +26,7 @@ FAILOVER_S=${CACHE_FAILOVER_S:-15}
 LOCAL_ADDRESS=${CACHE_BIND:-127.0.0.1}
 NEWLINE='
 '
+FAILING_OVER='' # the Sentinel that replaces this node, once one does
 umask 077 # whatever is written here may hold passwords
 
 log() {
@@ -196,35 +197,71 @@ count_of() {
   echo $count_total
 }
 
-# request_failover: tries three times, because a Sentinel answers NOGOODSLAVE while it has not heard of its replicas
-# lately, which passes.
-request_failover() {
-  for request_attempt in 1 2 3; do
-    if request_failover_once; then return 0; fi
-    [ "$request_attempt" = 3 ] || sleep "$POLL_S"
-  done
-  return 1
+# failover_at SENTINEL: what this Sentinel makes of this node:
+#   running   it replaces this node
+#   idle      this node is its master, and it does nothing about that
+#   NOTHING   no answer
+#   elsewhere another node is its master, or still is: a failover ends when all replicas follow, and until then the
+#             Sentinel refuses the next one (INPROG) although it names the new master already
+failover_at() {
+  at_reply=$(ask_sentinel "$1" SENTINEL MASTER "$CACHE_SET" || true)
+  case $NEWLINE$at_reply$NEWLINE in
+    "$NEWLINE$NEWLINE") ;;
+    *"${NEWLINE}ip$NEWLINE$CACHE_SELF$NEWLINE"*failover_in_progress*) echo running ;;
+    *"${NEWLINE}ip$NEWLINE$CACHE_SELF$NEWLINE"*) echo idle ;;
+    *) echo elsewhere ;;
+  esac
 }
 
-# Asks the Sentinels in turn until one starts a failover or says that one is running.
-request_failover_once() {
-  for request_sentinel in $CACHE_SENTINEL_HOSTS; do
-    request_reply=$(ask_sentinel "$request_sentinel" SENTINEL FAILOVER "$CACHE_SET" || true)
-    case $request_reply in
-      OK | *INPROG*)
-        log "failover accepted by $request_sentinel ($request_reply)"
+# bring_about_failover TRIES: lets one Sentinel replace this node; FAILING_OVER is the one that does. Tries again
+# because Sentinels answer NOGOODSLAVE while they have not heard of their replicas lately, which passes.
+bring_about_failover() {
+  bring_tries=$1
+  until begin_failover; do
+    bring_tries=$((bring_tries - 1))
+    [ $bring_tries -gt 0 ] || return 1
+    sleep "$POLL_S"
+  done
+}
+
+# A Sentinel that is asked for a failover does not ask the others: if one of them is at it already, each would promote a
+# replica of its own choice. Only those that answer and have this node as their master are asked.
+begin_failover() {
+  begin_idle=''
+  for FAILING_OVER in $CACHE_SENTINEL_HOSTS; do
+    case $(failover_at "$FAILING_OVER") in
+      running)
+        log "a failover is in progress at $FAILING_OVER already"
         return 0
         ;;
+      idle) begin_idle="$begin_idle $FAILING_OVER" ;;
+      elsewhere) log "not asked for a failover: $FAILING_OVER, which does not have this node as its master (yet)" ;;
+      *) log "not asked for a failover: $FAILING_OVER, which does not answer" ;;
     esac
-    log "failover not accepted by $request_sentinel: ${request_reply:-no answer}"
   done
+  for FAILING_OVER in $begin_idle; do
+    begin_reply=$(ask_sentinel "$FAILING_OVER" SENTINEL FAILOVER "$CACHE_SET" || true)
+    case $begin_reply in
+      OK | *INPROG*) log "failover accepted by $FAILING_OVER ($begin_reply)" ;; # one that began just now is ours, too
+      '') log "no answer of $FAILING_OVER to the failover: it may have begun, so no other Sentinel is asked" ;;
+      *)
+        log "failover not accepted by $FAILING_OVER: $begin_reply"
+        continue
+        ;;
+    esac
+    return 0
+  done
+  FAILING_OVER=''
   return 1
 }
 
-# await_other_master SECONDS: waits until most Sentinels name another node than this one, and prints it.
+# await_other_master SECONDS: waits until most Sentinels name another node than this one, and prints it. Gives up early
+# if the Sentinel FAILING_OVER has abandoned its failover.
 await_other_master() {
   await_end=$(($(now) + $1))
   while :; do
+    await_state=''
+    [ -z "$FAILING_OVER" ] || await_state=$(failover_at "$FAILING_OVER")
     await_verdict=$(poll_sentinels)
     case $await_verdict in
       "majority $CACHE_SELF") ;;
@@ -233,6 +270,10 @@ await_other_master() {
         return 0
         ;;
     esac
+    if [ "$await_state" = idle ]; then
+      log "$FAILING_OVER has abandoned the failover"
+      return 1
+    fi
     [ "$(now)" -lt "$await_end" ] || return 1
     sleep "$POLL_S"
   done

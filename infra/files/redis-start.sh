@@ -96,10 +96,10 @@ decide_with_data() {
   for candidate in $(peers); do
     if candidate_info=$(info_of "$candidate") && known_offset "$candidate_info"; then
       log "this node was the master; replica $candidate may be ahead of this disk: asking for a failover"
-      if bring_about_failover && new_master=$(await_other_master "$FAILOVER_S"); then
+      if bring_about_failover 3 && new_master=$(await_other_master "$FAILOVER_S"); then
         follow "$new_master" "it took over after this master's restart"
       else
-        lead "the failover did not happen within $FAILOVER_S s, and the data is here"
+        lead "no failover happened within $FAILOVER_S s, and the data is here"
       fi
       return
     fi
@@ -121,7 +121,7 @@ decide_without_data() {
     failover_s=0
     survey_peers
     if [ -n "$PEERS_WITH_DATA" ]; then
-      if bring_about_failover; then failover_s=$FAILOVER_S; fi
+      if bring_about_failover 3; then failover_s=$FAILOVER_S; fi
     elif [ -z "$PEERS_SILENT" ]; then
       lead "every peer answers, and none has data"
       return
@@ -133,20 +133,6 @@ decide_without_data() {
   done
   log "peers with data:${PEERS_WITH_DATA:- none}; silent:${PEERS_SILENT:- none}"
   die "no data here, and no peer with data took over within $EMPTY_S s"
-}
-
-# A Sentinel that is asked for a failover does not ask the others: if one of them is at it already, each would promote a
-# replica of its own choice.
-bring_about_failover() {
-  for busy_sentinel in $CACHE_SENTINEL_HOSTS; do
-    case $(ask_sentinel "$busy_sentinel" SENTINEL MASTER "$CACHE_SET" || true) in
-      *failover_in_progress*)
-        log "a failover is in progress at $busy_sentinel already"
-        return 0
-        ;;
-    esac
-  done
-  request_failover
 }
 
 # A peer that is still loading counts as silent: what it has is not known yet.

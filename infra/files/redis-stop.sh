@@ -6,7 +6,11 @@
 # stays on after a success, so that no client writes to the old master until it is stopped or demoted. Redis' native
 # FAILOVER command is not used: Sentinel would undo it.
 #
+# Sentinels that will not or cannot act just now are asked again, and writes go on in between: a busy machine must not
+# keep writers waiting for nothing.
+#
 # Time budgets in seconds, besides those of ask.sh; together they stay below 25:
+#   CACHE_ATTEMPT_S 8    how long attempts may begin
 #   CACHE_CATCH_UP_S 2   until the replicas have everything
 #   CACHE_HANDOVER_S 12  until most Sentinels name another master
 #   CACHE_PAUSE_S 20     how long writes stay paused, at most
@@ -14,6 +18,7 @@ set -eu
 # shellcheck source=infra/files/ask.sh
 . "${0%/*}/ask.sh"
 : "${CACHE_DATA_DIR:?is the data directory}"
+ATTEMPT_S=${CACHE_ATTEMPT_S:-8}
 CATCH_UP_S=${CACHE_CATCH_UP_S:-2}
 HANDOVER_S=${CACHE_HANDOVER_S:-12}
 PAUSE_S=${CACHE_PAUSE_S:-20}
@@ -63,10 +68,21 @@ verify_promoted() {
   log "$1 was promoted without the last $((step_own + 1 - promoted_offset)) bytes of writes: it was not connected"
 }
 
-give_up() {
-  ask_self CLIENT UNPAUSE >/dev/null || true
-  log "not handed over: $*; writes are allowed again, and Sentinel will act when this node is gone"
-  exit 1
+# One attempt; NEW_MASTER is who leads then, FAILED the reason if it failed. Writes stay paused either way.
+attempt() {
+  reply=$(ask_self CLIENT PAUSE "$((PAUSE_S * 1000))" WRITE || true)
+  if [ "$reply" != OK ]; then
+    FAILED="writes could not be paused: ${reply:-no answer}"
+  elif ! await_replicas_in_step; then
+    FAILED="after $CATCH_UP_S s: with everything:${step_ready:- none}; behind:${step_behind:- none}; live: $step_live"
+  elif ! bring_about_failover 1; then
+    FAILED='no Sentinel accepts a failover'
+  elif ! NEW_MASTER=$(await_other_master "$HANDOVER_S"); then
+    FAILED="the Sentinels name no other master within $HANDOVER_S s"
+  else
+    return 0
+  fi
+  return 1
 }
 
 role=$(ask_self ROLE | head -n 1 || true)
@@ -74,14 +90,18 @@ if [ "$role" != master ]; then
   log "nothing to hand over: the role here is ${role:-unknown}"
   exit 0
 fi
-reply=$(ask_self CLIENT PAUSE "$((PAUSE_S * 1000))" WRITE || true)
-[ "$reply" = OK ] || give_up "writes could not be paused: ${reply:-no answer}"
-await_replicas_in_step ||
-  give_up "after $CATCH_UP_S s: with everything:${step_ready:- none}; behind:${step_behind:- none}; live: $step_live"
-request_failover || give_up "no Sentinel accepts a failover"
-new_master=$(await_other_master "$HANDOVER_S") || give_up "the Sentinels name no other master within $HANDOVER_S s"
-record_master "$new_master" || true # the hook must not fail for a full disk
+attempt_end=$(($(now) + ATTEMPT_S))
+until attempt; do
+  ask_self CLIENT UNPAUSE >/dev/null || true
+  if [ "$(now)" -ge "$attempt_end" ]; then
+    log "not handed over: $FAILED; writes are allowed again, and Sentinel will act when this node is gone"
+    exit 1
+  fi
+  log "not yet: $FAILED; writes go on before the next attempt"
+  sleep "$POLL_S"
+done
+record_master "$NEW_MASTER" || true # the hook must not fail for a full disk
 # Clients look for the new master when their connection breaks; waiting for a time-out would take them longer.
 ask_self CLIENT KILL TYPE normal >/dev/null || true
-verify_promoted "$new_master"
-log "handed over to $new_master"
+verify_promoted "$NEW_MASTER"
+log "handed over to $NEW_MASTER"

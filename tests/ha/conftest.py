@@ -127,11 +127,20 @@ class Stage:
         """Let the Sentinels accept a failover, after which they name ``master``."""
         for sentinel in SENTINELS:
             self.answer(sentinel, "SENTINEL FAILOVER cache-test", reply)
+            self.sentinel_has(sentinel)
+            self.sentinel_has(sentinel, master, when="after")
         self.sentinels_name(master, master, master, when="after")
+
+    def sentinel_has(
+        self, sentinel: str, master: str = "redis-0", *, flags: str = "master", replicas: int = 2, when: str = "answers"
+    ) -> None:
+        """Let a Sentinel tell so of the master that it watches; while it ends a failover that is the one before."""
+        told = ("name", "cache-test", "ip", master, "port", "6379", "flags", flags, "num-slaves", str(replicas))
+        self.answer(sentinel, "SENTINEL MASTER cache-test", "\n".join((*told, "quorum", "2")), when=when)
 
     def replicas_seen(self, *counts: int) -> None:
         for sentinel, count in zip(SENTINELS, counts, strict=False):
-            self.answer(sentinel, "SENTINEL MASTER cache-test", f"name\ncache-test\nnum-slaves\n{count}\nquorum\n2")
+            self.sentinel_has(sentinel, replicas=count)
 
     def node(
         self,
@@ -197,7 +206,8 @@ class Stage:
             ScriptEnv.RUN_DIR: str(self.run_dir),
             ScriptEnv.CONF_FILE: str(self.root / "conf" / conf),
             ScriptEnv.SECRET_DIR: str(self.secrets),
-            **dict.fromkeys(("CACHE_RESOLVE_S", "CACHE_SILENCE_S", "CACHE_RETRY_S", "CACHE_CATCH_UP_S"), "0"),
+            **dict.fromkeys(("CACHE_RESOLVE_S", "CACHE_SILENCE_S", "CACHE_RETRY_S"), "0"),
+            **dict.fromkeys(("CACHE_CATCH_UP_S", "CACHE_ATTEMPT_S"), "0"),
             **dict.fromkeys(("CACHE_FAILOVER_S", "CACHE_EMPTY_S", "CACHE_HANDOVER_S", "CACHE_MASTER_S"), "1"),
             "CACHE_POLL_S": "0.05",
             **changed,

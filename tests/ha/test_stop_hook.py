@@ -143,11 +143,29 @@ def test_what_a_promoted_node_lacks_is_told(master: Stage, had: int, told: str) 
     assert told in run.log
 
 
-def test_a_refused_failover_is_tried_three_times(master: Stage) -> None:
+def test_writes_go_on_while_the_sentinels_refuse_a_failover(master: Stage) -> None:
+    refusal = "NOGOODSLAVE No suitable replica to promote"
+    master.failover_leads_to("redis-1", reply=refusal)
+
+    def change_their_minds() -> None:
+        assert process.wait_until(lambda: commands(master).count("CLIENT PAUSE 20000 WRITE") > 2, 10)
+        master.answer("sentinel-1", "SENTINEL FAILOVER cache-test", "OK")
+
+    run = master.run(Script.REDIS_STOP, meanwhile=change_their_minds, CACHE_ATTEMPT_S="10")
+    assert run.code == 0, run.log
+    assert f"failover not accepted by sentinel-0: {refusal}" in run.log
+    assert "not yet: no Sentinel accepts a failover; writes go on before the next attempt" in run.log
+    assert "handed over to redis-1" in run.log
+    told = commands(master)
+    pauses = [word for word in told if word in {"CLIENT PAUSE 20000 WRITE", "CLIENT UNPAUSE"}]
+    assert pauses == ["CLIENT PAUSE 20000 WRITE", "CLIENT UNPAUSE"] * (len(pauses) // 2) + ["CLIENT PAUSE 20000 WRITE"]
+
+
+def test_a_refused_failover_is_given_up_after_the_time_for_attempts(master: Stage) -> None:
     master.failover_leads_to("redis-1", reply="NOGOODSLAVE No suitable replica to promote")
     run = stop(master)
     assert_gives_up(master, run, "no Sentinel accepts a failover")
-    assert run.log.count("failover not accepted by sentinel-0") == 3
+    assert all(f"failover not accepted by sentinel-{n}: NOGOODSLAVE" in run.log for n in range(3))
 
 
 def test_the_second_sentinel_is_asked_when_the_first_refuses(master: Stage) -> None:
@@ -155,14 +173,68 @@ def test_the_second_sentinel_is_asked_when_the_first_refuses(master: Stage) -> N
     run = stop(master)
     assert run.code == 0, run.log
     assert "failover accepted by sentinel-1 (OK)" in run.log
+    assert not any("sentinel-2:26379 SENTINEL FAILOVER" in call for call in master.calls)
+
+
+def test_a_sentinel_that_still_ends_the_failover_before_is_no_reason_to_keep_writers_waiting(master: Stage) -> None:
+    """It answers INPROG, and names this node as master, but nothing will come of that."""
+    for sentinel, flags in (("sentinel-0", "master"), ("sentinel-2", "s_down,master")):
+        master.sentinel_has(sentinel, flags=flags)
+        master.answer(sentinel, "SENTINEL FAILOVER cache-test", "NOGOODSLAVE No suitable replica to promote")
+    master.sentinel_has("sentinel-1", "redis-2", flags="master,failover_in_progress")
+    master.answer("sentinel-1", "SENTINEL FAILOVER cache-test", "INPROG Failover already in progress")
+    run = master.run(Script.REDIS_STOP, CACHE_HANDOVER_S="25")
+    assert_gives_up(master, run, "no Sentinel accepts a failover")
+    assert "not asked for a failover: sentinel-1, which does not have this node as its master (yet)" in run.log
 
 
 def test_a_failover_that_runs_already_is_waited_for(master: Stage) -> None:
+    master.sentinel_has("sentinel-1", flags="master,failover_in_progress")
+
+    def end_that_failover() -> None:
+        assert process.wait_until(lambda: any("sentinel-1:26379 SENTINEL MASTER" in call for call in master.calls), 10)
+        master.sentinels_name("redis-2", "redis-2", "redis-0")
+
+    run = master.run(Script.REDIS_STOP, meanwhile=end_that_failover, CACHE_HANDOVER_S="10")
+    assert run.code == 0, run.log
+    assert "a failover is in progress at sentinel-1 already" in run.log
+    assert "handed over to redis-2" in run.log
+    assert not any("SENTINEL FAILOVER" in call for call in master.calls)
+
+
+def test_a_failover_that_begins_before_it_is_asked_for_is_as_good(master: Stage) -> None:
     master.answer("sentinel-0", "SENTINEL FAILOVER cache-test", "INPROG Failover already in progress")
     master.sentinels_name("redis-2", "redis-2", "redis-0")
     run = stop(master)
     assert run.code == 0, run.log
+    assert "failover accepted by sentinel-0 (INPROG" in run.log
     assert "handed over to redis-2" in run.log
+
+
+def test_a_failover_that_was_abandoned_is_not_waited_for(master: Stage) -> None:
+    for sentinel in ("sentinel-0", "sentinel-1", "sentinel-2"):
+        master.sentinels_name("redis-0", "redis-0", "redis-0", when="after")
+        master.sentinel_has(sentinel, when="after")
+    run = master.run(Script.REDIS_STOP, CACHE_HANDOVER_S="25")  # longer than this test waits would be 30
+    assert "sentinel-0 has abandoned the failover" in run.log
+    assert_gives_up(master, run, "the Sentinels name no other master")
+
+
+def test_no_other_sentinel_is_asked_when_one_may_have_begun(master: Stage) -> None:
+    """Two failovers at once would each promote a replica of their own choice."""
+    master.answer("sentinel-0", "SENTINEL FAILOVER cache-test", "")
+    run = stop(master)
+    assert_gives_up(master, run, "the Sentinels name no other master within 1 s")
+    assert "no answer of sentinel-0 to the failover: it may have begun" in run.log
+    assert len([command for command in commands(master) if "FAILOVER" in command]) == 1
+
+
+def test_a_silent_sentinel_is_not_asked_for_a_failover(master: Stage) -> None:
+    master.silence("sentinel-0")
+    run = stop(master)
+    assert run.code == 0, run.log
+    assert "not asked for a failover: sentinel-0, which does not answer" in run.log
+    assert "failover accepted by sentinel-1 (OK)" in run.log
 
 
 def test_one_sentinel_that_names_another_master_is_not_enough(master: Stage) -> None:

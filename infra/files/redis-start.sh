@@ -268,8 +268,7 @@ check_aof() {
 write_configuration() {
   render "${CACHE_CONF_FILE%/*}/users.acl" >"$CACHE_RUN_DIR/users.acl.new" || die "users.acl could not be rendered"
   {
-    render "$CACHE_CONF_FILE"
-    [ -z "$MASTER" ] || echo "replicaof $MASTER $CACHE_REDIS_PORT"
+    render "$CACHE_CONF_FILE" && { [ -z "$MASTER" ] || echo "replicaof $MASTER $CACHE_REDIS_PORT"; }
   } >"$CACHE_RUN_DIR/redis.conf.new" || die "redis.conf could not be rendered"
   mv "$CACHE_RUN_DIR/users.acl.new" "$CACHE_RUN_DIR/users.acl"
   mv "$CACHE_RUN_DIR/redis.conf.new" "$CACHE_RUN_DIR/redis.conf"

@@ -18,7 +18,7 @@ change() {
   [ "$reply" = OK ] || die "$what was not changed: ${reply:-no answer}"
 }
 
-words=$(hashes sentinel-auth) || die "the passwords of the Sentinels cannot be read"
+{ words=$(hashes sentinel-auth) && secret sentinel >/dev/null; } || die "the passwords of the Sentinels cannot be read"
 # shellcheck disable=SC2086  # one or two hashes, split on purpose
 change "what this Sentinel accepts" ACL SETUSER default resetpass $words
 # From standard input (-x), so that no password enters an argument list.

@@ -96,9 +96,6 @@ learnt() {
 }
 
 find_master
-{
-  render "$CACHE_CONF_FILE"
-  learnt
-} >"$STATE.new" || die "sentinel.conf could not be rendered"
+{ render "$CACHE_CONF_FILE" && learnt; } >"$STATE.new" || die "sentinel.conf could not be rendered"
 mv "$STATE.new" "$STATE"
 exec "$REDIS_SERVER" "$STATE" --sentinel

@@ -69,6 +69,8 @@ FAKE_SERVER = '#!/bin/sh\necho "started $*"\n'
 
 
 Meanwhile = Callable[[], None] | None
+SAID: list[tuple[str, str]] = []
+LOOK_BACK = "test_every_reason_that_a_script_can_give_is_given_in_a_test"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,7 +228,20 @@ class Stage:
                 out, log = running.communicate(timeout=30)
             finally:
                 running.kill()
+        SAID.append((name, out + log))
         return Run(running.returncode, out, log)
+
+
+@pytest.fixture
+def said() -> list[tuple[str, str]]:
+    """Each script that ran on made-up surroundings in this run, and what it said."""
+    return SAID
+
+
+@pytest.hookimpl(trylast=True)  # after the order has been drawn
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let the look back at what all tests heard come last."""
+    items.sort(key=lambda item: item.name == LOOK_BACK)
 
 
 @pytest.fixture

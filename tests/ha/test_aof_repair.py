@@ -69,3 +69,19 @@ def test_a_check_that_cannot_run_is_not_taken_for_a_good_file(stage: Stage) -> N
     run = start(stage, stage.root / "no-such-program")
     assert run.code == 1
     assert "could not be checked" in run.log
+
+
+def test_a_repair_that_fails_leaves_the_copy_and_starts_nothing(stage: Stage) -> None:
+    stage.has_data()
+    increment(stage).write_bytes(GOOD + BROKEN_TAIL)
+    check = stage.root / "check"
+    size = len(GOOD + BROKEN_TAIL)
+    report = f"AOF analyzed: size={size}, ok_up_to={len(GOOD)}, ok_up_to_line=1, diff={len(BROKEN_TAIL)}"
+    check.write_text(f"#!/bin/sh\necho '{report}'\nexit 1\n")  # as for a disk that takes no writes
+    check.chmod(0o755)
+    run = start(stage, check)
+    assert run.code == 1
+    assert "refused: appendonly.aof.1.incr.aof could not be repaired" in run.log
+    assert run.out == ""
+    (copy,) = stage.data.glob("*.tail-*")
+    assert copy.read_bytes() == BROKEN_TAIL

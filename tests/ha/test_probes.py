@@ -82,6 +82,23 @@ def test_a_node_that_loads_is_alive_but_not_ready(stage: Stage) -> None:
     assert (run.code, run.out) == (1, "not ready: LOADING Redis is loading the dataset in memory\n")
 
 
+@pytest.mark.parametrize(
+    ("info", "reason"),
+    [
+        ("loading:1\r\nrole:master", "no INFO, or still loading"),
+        ("NOPERM this user has no permissions", "no INFO, or still loading"),
+        ("loading:0\r\nrole:sentinel", "role sentinel"),
+        ("loading:0\r\n", "role unknown"),
+    ],
+)
+def test_a_node_that_does_not_say_that_it_serves_is_not_ready(stage: Stage, info: str, reason: str) -> None:
+    stage.answer(SELF, "PING", "PONG")
+    stage.answer(SELF, "INFO", info)
+    run = stage.run(Script.REDIS_PROBE, "readiness")
+    assert (run.code, run.out) == (1, f"not ready: {reason}\n")
+    assert stage.recorded == ""
+
+
 def test_a_full_disk_does_not_make_a_node_unready(stage: Stage) -> None:
     stage.node(SELF, "master")
     (stage.data / "last-master.new").mkdir()  # the record cannot be written
@@ -112,11 +129,15 @@ def test_a_sentinel_that_answers_is_alive(stage: Stage, which: str) -> None:
     ("reply", "code", "out"),
     [
         ("redis-1\n6379", 0, "ready: names redis-1\n"),
+        (None, 1, "not ready: no answer\n"),
         ("", 1, f'not ready: {SELF} says ""\n'),
         ("10.9.9.9\n6379", 1, f'not ready: {SELF} says "10.9.9.9 6379"\n'),
     ],
 )
-def test_a_sentinel_is_ready_when_it_names_a_master_of_the_set(stage: Stage, reply: str, code: int, out: str) -> None:
-    stage.answer(SELF, "SENTINEL get-master-addr-by-name cache-test", reply)
+def test_a_sentinel_is_ready_when_it_names_a_master_of_the_set(
+    stage: Stage, reply: str | None, code: int, out: str
+) -> None:
+    if reply is not None:
+        stage.answer(SELF, "SENTINEL get-master-addr-by-name cache-test", reply)
     run = stage.run(Script.SENTINEL_PROBE, "readiness", host="sentinel-0")
     assert (run.code, run.out) == (code, out)

@@ -66,13 +66,20 @@ def test_the_scripts_digest_what_is_mounted_as_the_command_expects(stage: Stage)
         assert stage.run(script, "digest", host=host).out.strip() == rotation.digest(files, names)
 
 
-def test_no_password_enters_an_argument_list(stage: Stage) -> None:
-    for command in ("CONFIG SET masterauth", "SENTINEL CONFIG SET sentinel-pass", "SENTINEL SET cache-test auth-pass"):
+OTHER_CHANGES = ("CONFIG SET masterauth", "SENTINEL CONFIG SET sentinel-pass", "SENTINEL SET cache-test auth-pass")
+
+
+def nodes_accept_every_change(stage: Stage) -> None:
+    for command in OTHER_CHANGES:
         stage.answer("127.0.0.1", command, "OK")
     hashes = {name: hashlib.sha256(f"password-of-{name}".encode()).hexdigest() for name in rotation.NAMES}
     for user in RedisUser:
         stage.answer("127.0.0.1", f"ACL SETUSER {user} resetpass #{hashes[user]}", "OK")
     stage.answer("127.0.0.1", f"ACL SETUSER default resetpass #{hashes[SENTINEL_AUTH_FILE]}", "OK")
+
+
+def test_no_password_enters_an_argument_list(stage: Stage) -> None:
+    nodes_accept_every_change(stage)
     for script, host in ((Script.REDIS_ROTATE, "redis-0"), (Script.SENTINEL_ROTATE, "sentinel-0")):
         run = stage.run(script, host=host)
         assert run.code == 0, run.log
@@ -88,6 +95,42 @@ def test_a_refused_change_is_told_and_ends_the_script(stage: Stage) -> None:
     run = stage.run(Script.REDIS_ROTATE)
     assert run.code == 1
     assert "the passwords of app were not changed: ERR the test gave no answer" in run.log
+
+
+@pytest.mark.parametrize(
+    ("script", "command", "what"),
+    [
+        (Script.REDIS_ROTATE, OTHER_CHANGES[0], "the password for replication"),
+        (Script.SENTINEL_ROTATE, OTHER_CHANGES[1], "what it shows to other Sentinels"),
+        (Script.SENTINEL_ROTATE, OTHER_CHANGES[2], "what it shows to Redis"),
+    ],
+)
+def test_a_change_that_is_refused_late_ends_the_script_too(
+    stage: Stage, script: Script, command: str, what: str
+) -> None:
+    nodes_accept_every_change(stage)
+    stage.answer("127.0.0.1", command, "ERR no")
+    run = stage.run(script)
+    assert run.code == 1
+    assert f"refused: {what} was not changed: ERR no" in run.log
+    assert "the passwords are those of the secret directory now" not in run.log
+
+
+@pytest.mark.parametrize(
+    ("script", "lacks", "reason"),
+    [
+        (Script.REDIS_ROTATE, "ops", "the passwords of ops cannot be read"),
+        (Script.SENTINEL_ROTATE, "sentinel", "the passwords of the Sentinels cannot be read"),
+        (Script.SENTINEL_ROTATE, SENTINEL_AUTH_FILE, "the passwords of the Sentinels cannot be read"),
+    ],
+)
+def test_a_missing_password_is_never_set_as_an_empty_one(stage: Stage, script: Script, lacks: str, reason: str) -> None:
+    nodes_accept_every_change(stage)
+    (stage.secrets / lacks).unlink()
+    run = stage.run(script)
+    assert run.code == 1
+    assert f"refused: {reason}" in run.log
+    assert not (stage.root / "stdin").exists()
 
 
 class Interrupted(LocalTarget):

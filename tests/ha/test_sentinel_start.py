@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cacheclient.contract import RESTORE_MARK, Script, ScriptEnv
+from cacheclient.contract import RESTORE_MARK, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, Script, ScriptEnv
 
 if TYPE_CHECKING:
     from conftest import Run, Stage
@@ -148,3 +148,30 @@ def test_a_restore_that_names_a_stranger_is_refused(stage: Stage) -> None:
     run = start(stage, **{ScriptEnv.RESTORE_DIR: str(stage.root / "restore")})
     assert run.code == 1
     assert "refused: restore id-1: redis-9 is not in this set" in run.log
+
+
+def test_a_restore_that_cannot_be_remembered_is_refused(stage: Stage) -> None:
+    (stage.root / "restore").mkdir()
+    (stage.root / "restore" / RESTORE_MARK).write_text("id-1 redis-0\n")
+    (stage.data / "restore-obeyed.new").mkdir()  # as good as a full disk, for root, too
+    run = start(stage, **{ScriptEnv.RESTORE_DIR: str(stage.root / "restore")})
+    assert run.code == 1
+    assert "refused: restore id-1: the data directory cannot be written" in run.log
+    assert not (stage.data / "sentinel.conf").exists()
+
+
+@pytest.mark.parametrize("lacks", [SENTINEL_AUTH_FILE, RedisUser.SENTINEL, SENTINEL_CONF])
+def test_half_a_configuration_starts_nothing(stage: Stage, lacks: str) -> None:
+    """Without its password a Sentinel would let anybody in, or see no node."""
+    stage.node("redis-1", "master")
+    (stage.data / "sentinel.conf").write_text("sentinel monitor cache-test redis-1 6379 2\n")
+    if lacks == SENTINEL_CONF:
+        with (stage.root / "conf" / SENTINEL_CONF).open("a") as conf:
+            conf.write("loglevel @level@\n")
+    else:
+        (stage.secrets / lacks).unlink()
+    run = start(stage)
+    assert run.code == 1
+    assert run.out == ""
+    assert "refused: sentinel.conf could not be rendered" in run.log
+    assert state(stage) == ["sentinel monitor cache-test redis-1 6379 2"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cacheclient.contract import RESTORE_MARK, Script, ScriptEnv
+from cacheclient.contract import REDIS_CONF, RESTORE_MARK, Script, ScriptEnv
 from infra.local import process
 
 if TYPE_CHECKING:
@@ -139,7 +139,7 @@ def test_a_master_without_data_hands_over_to_a_peer_with_data(stage: Stage) -> N
     stage.sentinels_name("redis-0", "redis-0", "redis-0")
     stage.node("redis-1", "slave", keys=5, offset=-1)
     stage.failover_leads_to("redis-1")
-    run = start(stage)
+    run = start(stage, CACHE_EMPTY_S="10")
     assert_follows(stage, run, "redis-1")
     assert "it leads now, and this disk has no data" in run.log
 
@@ -214,6 +214,18 @@ def test_one_of_three_sentinels_decides_nothing(stage: Stage) -> None:
 def test_sentinels_that_disagree_decide_nothing(stage: Stage) -> None:
     stage.sentinels_name("redis-0", "redis-1", "redis-2")
     assert_refuses(stage, start(stage), "named: redis-0 redis-1 redis-2")
+
+
+def test_sentinels_that_agree_at_last_are_waited_for_and_each_reason_is_told_once(stage: Stage) -> None:
+    stage.sentinels_name("redis-1", "redis-2")
+
+    def agree() -> None:
+        assert process.wait_until(lambda: len(stage.calls) > 6, 10)  # two questions to each
+        stage.sentinels_name("redis-1", "redis-1", "redis-1")
+
+    run = start(stage, CACHE_RETRY_S="20", meanwhile=agree)
+    assert_follows(stage, run, "redis-1")
+    assert run.log.count("waiting: named: redis-1 redis-2, needed: 2 equal answers") == 1
 
 
 @pytest.mark.parametrize("reply", ["10.9.9.9\n6379", "redis-1\n7000", "redis-1", "redis-1\n6379\nmore", ""])
@@ -326,6 +338,45 @@ def test_a_node_whose_name_does_not_resolve_refuses(stage: Stage) -> None:
     stage.sentinels_name("redis-1", "redis-1", "redis-1")
     (stage.root / "names" / "redis-0").unlink()
     assert_refuses(stage, start(stage), "own name redis-0 did not resolve")
+
+
+def test_an_address_in_place_of_a_name_needs_no_resolving(stage: Stage) -> None:
+    hosts = {ScriptEnv.REDIS_HOSTS: "127.0.0.11 127.0.0.12 127.0.0.13"}
+    stage.sentinels_name("127.0.0.12", "127.0.0.12", "127.0.0.12")
+    assert_follows(stage, start(stage, "127.0.0.11", **hosts), "127.0.0.12")
+
+
+def test_a_configuration_with_an_unknown_placeholder_starts_nothing(stage: Stage) -> None:
+    stage.sentinels_name("redis-1", "redis-1", "redis-1")
+    with (stage.root / "conf" / REDIS_CONF).open("a") as conf:
+        conf.write("maxmemory @memory@\n")
+    run = start(stage)
+    assert_refuses(stage, run, "redis.conf could not be rendered")
+    assert "placeholder @memory@ in the configuration is not known" in run.log
+
+
+def test_a_dump_beside_the_single_file_of_an_older_redis_is_left_alone(stage: Stage) -> None:
+    """Redis 7 takes that file over when it starts; a manifest would hide it."""
+    stage.record("redis-0")
+    (stage.data / "dump.rdb").write_text("REDIS-dump")
+    (stage.data / "appendonly.aof").write_text("REDIS-preamble")
+    run = start(stage)
+    assert_leads(stage, run)
+    assert "dump.rdb" not in run.log
+    assert not (stage.data / "appendonlydir").exists()
+
+
+@pytest.mark.parametrize("beside", ["manifest", "empty"])
+def test_a_dump_beside_an_aof_is_adopted_only_if_that_holds_nothing(stage: Stage, beside: str) -> None:
+    stage.record("redis-0")
+    (stage.data / "dump.rdb").write_text("REDIS-dump")
+    if beside == "manifest":
+        stage.has_data()
+    else:
+        (stage.data / "appendonly.aof").touch()
+    assert_leads(stage, start(stage))
+    base = stage.data / "appendonlydir" / "appendonly.aof.1.base.rdb"
+    assert base.read_text() == ("REDIS0010" if beside == "manifest" else "REDIS-dump")
 
 
 def test_a_lone_dump_becomes_the_base_of_a_new_aof(stage: Stage) -> None:
@@ -442,6 +493,19 @@ def test_the_restored_node_refuses_to_start_without_the_data_of_this_very_restor
     if not data:
         (stage.data / "restore-data").write_text("id-1\n")
         assert_refused_restore(start(stage, **marked(stage, "id-1 redis-0")), "restore id-1: its data is not complete")
+
+
+@pytest.mark.parametrize("blocked", ["last-master.new", "restore-obeyed.new"])
+def test_a_restore_that_cannot_be_remembered_is_refused_and_obeyed_at_the_next_start(
+    stage: Stage, blocked: str
+) -> None:
+    """Forgotten, it would be obeyed again, after the set has moved on."""
+    restored(stage, "id-1")
+    (stage.data / blocked).mkdir()  # as good as a full disk, for root, too
+    run = start(stage, **marked(stage, "id-1 redis-0\n"))
+    assert_refuses(stage, run, "restore id-1: the data directory cannot be written")
+    (stage.data / blocked).rmdir()
+    assert_leads(stage, start(stage, **marked(stage, "id-1 redis-0\n")))
 
 
 def test_a_mark_of_a_stranger_is_refused_and_half_a_mark_is_none(stage: Stage) -> None:

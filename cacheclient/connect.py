@@ -152,6 +152,7 @@ class Parts:
     doctor: Doctor
     migrator: Migrator
     reader: Reader
+    clock: Clock
 
 
 def connect(
@@ -264,7 +265,7 @@ def assemble(
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
     return Parts(
         stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,
-        auditor, doctor, migrator, reader,
+        auditor, doctor, migrator, reader, clock,
     )  # fmt: skip
 
 

@@ -42,6 +42,7 @@ class Core(Generic[T]):
         ``clock`` and ``connect`` are for tests (``cacheclient.testing``): the time, and what brings the shared side.
         """
         self.options = options or CacheOptions()
+        self._type = type
         self.space = KeySpace(namespace, version)
         chosen = for_name(codec, type) if isinstance(codec, str) else codec
         self._parts = parts = assemble(target, self.space, chosen, self.options, clock, connect, versions)

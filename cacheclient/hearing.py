@@ -29,6 +29,7 @@ from cacheclient.revalidation import Revalidation
 from cacheclient.stats import Stats
 from cacheclient.storm import PushGuard
 from cacheclient.tags import NAMESPACE, Tags
+from cacheclient.witness import Witnesses
 
 _LOW_DELAY: Final = 0.25  # seconds for which patterns of low priority are gathered
 _MAX_WAITING: Final = 1000  # different patterns that may wait
@@ -41,6 +42,7 @@ class Hearing:
 
     Attributes:
         propagation: times the own invalidations until they are heard of.
+        witnesses: are told of every invalidation, own ones too.
     """
 
     def __init__(
@@ -72,6 +74,7 @@ class Hearing:
         self._soon: asyncio.Handle | None = None  # what waits is applied at the end of this tick
         self._later: asyncio.Handle | None = None  # or a little later
         self._prewarmers: list[Callable[[Event], None]] = []
+        self.witnesses = Witnesses()
 
     def on_prewarm(self, callback: Callable[[Event], None]) -> None:
         """Have ``callback`` called on the event loop with each prewarm event that may concern this namespace."""
@@ -89,6 +92,7 @@ class Hearing:
         """
         if keys is None:
             self.propagation.gap()
+            self.witnesses.gap()
             self._tags.forget()
             self._flights.pushed_all()
             self._revalidation.begin()
@@ -120,24 +124,11 @@ class Hearing:
             self._stats.events[events.misfit(data)] += 1
             return
         self._stats.events[event.event_type] += 1
-        if event.id == self._own_id:
-            return
-        if event.event_type is EventType.PREWARM:
+        own = event.id == self._own_id
+        if event.event_type is not EventType.PREWARM:
+            self._changed(event, own=own)
+        elif not own:
             self.prewarm(event)
-            return
-        try:
-            glob = Glob(event.key_pattern)
-        except ValueError:
-            self._stats.events["malformed"] += 1
-            return
-        if glob.literal is None:
-            self._stats.invalidations["event/remote"] += 1
-            self._match(glob, event.priority)
-        elif (key := self._space.short(glob.literal)) is not None:
-            self._stats.invalidations["event/remote"] += 1
-            self._flights.pushed(key)
-            if not (event.id and self._auditor.sample((key,))):  # another cache of ours: its push drops the key, too
-                self._local.drop(key)
 
     def prewarm(self, event: Event) -> None:
         """Tell those who asked for pre-warms of ``event``, if it may concern this namespace."""
@@ -153,6 +144,30 @@ class Hearing:
 
     # -- inside -------------------------------------------------------------------------------------------------------
 
+    def _changed(self, event: Event, *, own: bool) -> None:
+        if own and not self.witnesses:
+            return
+        try:
+            glob = Glob(event.key_pattern)
+        except ValueError:
+            self._stats.events["malformed"] += 1
+            return
+        key = None if glob.literal is None else self._space.short(glob.literal)
+        if glob.literal is None:
+            self.witnesses.pattern(glob)
+        elif key is not None:
+            self.witnesses.changed(key)
+        if own:
+            return
+        if glob.literal is None:
+            self._stats.invalidations["event/remote"] += 1
+            self._match(glob, event.priority)
+        elif key is not None:
+            self._stats.invalidations["event/remote"] += 1
+            self._flights.pushed(key)
+            if not (event.id and self._auditor.sample((key,))):  # another cache of ours: its push drops the key, too
+                self._local.drop(key)
+
     def _switch(self) -> None:
         self._stats.l1_off = self._guard.storm
         if self._guard.storm:
@@ -165,6 +180,7 @@ class Hearing:
 
     def _tag_changed(self, name: str) -> None:
         self._stats.invalidations["tag/remote"] += 1
+        self.witnesses.tag(name)
         self._tags.changed(name)
         if name == NAMESPACE:
             self._local.flush()

@@ -81,7 +81,6 @@ class Invalidation:
         """Forget one key; return whether Redis (with ``durable``: a replica) acknowledged it."""
         try:
             with self._owing(Debt("key", key), lambda: self.forget(key)):
-                self._announce(EventType.INVALIDATE, escape(self._space.full(key)))
                 self._asked(key)
                 return await self._bury(key, durable=durable) or not durable
         except UnavailableError:
@@ -123,6 +122,7 @@ class Invalidation:
             return key is not None and glob.matches(key) and not full.startswith(self._space.prefix)
 
         buried, everywhere = own or 0, f"*:v[1-9]*:{glob.pattern}"
+        self._announce(EventType.INVALIDATE, everywhere, Priority.LOW)  # before, too: see _bury_matching
         try:
             async for count in self._store.bury_matching(everywhere, entry.new_write_id(), self.grave, others):
                 buried += count
@@ -236,6 +236,8 @@ class Invalidation:
             await self._bury_matching(debt.name, None)
 
     async def _bury_matching(self, pattern: str, progress: Progress | None) -> int:
+        # Told before the search, too: a warm-up may store what it read before under a key that the search has passed.
+        self._announce(EventType.INVALIDATE, self._space.prefix + pattern, Priority.LOW)
         buried = 0
         for prefix in (self._space.prefix, self._older) if self._older else (self._space.prefix,):
             async for count in self._store.bury_matching(prefix + pattern, entry.new_write_id(), self.grave):
@@ -245,6 +247,7 @@ class Invalidation:
         return buried
 
     async def _bury(self, key: str, *, durable: bool) -> bool:
+        self._announce(EventType.INVALIDATE, escape(self._space.full(key)))  # before: whoever hears no more trusts less
         acknowledged = await self._store.bury(self._space.full(key), entry.new_write_id(), self.grave, durable=durable)
         if not self._older:
             return acknowledged

@@ -127,6 +127,7 @@ class Stats:
     propagation: Histogram = field(default_factory=Histogram)  # own invalidations until their push
     storms: int = 0  # times L1 was switched off because pushes came too fast
     migrated: Counter[str] = field(default_factory=Counter)  # seen, copied, skipped, failed, dropped
+    warmed: Counter[str] = field(default_factory=Counter)  # by warm-ups, by outcome: written, skipped, failed
     connection_errors: int = 0
     failovers: int = 0
     gaps: int = 0
@@ -183,6 +184,7 @@ class Stats:
             propagation=self.propagation.combine(other.propagation, sign),
             storms=self.storms + sign * other.storms,
             migrated=_count(self.migrated, other.migrated, sign),
+            warmed=_count(self.warmed, other.warmed, sign),
             connection_errors=self.connection_errors + sign * other.connection_errors,
             failovers=self.failovers + sign * other.failovers,
             gaps=self.gaps + sign * other.gaps,

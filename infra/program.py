@@ -16,8 +16,9 @@ from pulumi_kubernetes import Provider
 from pulumi_kubernetes.core.v1 import Namespace
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
+from cacheclient import strict
 from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Label, Port, RedisUser, set_name
-from infra import stack_files, strict
+from infra import stack_files
 from infra.backups import Backups
 from infra.monitoring import Monitoring
 from infra.network import Policies

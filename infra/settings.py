@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from cacheclient import strict
 from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, set_name
-from infra import settings_rules, strict
+from infra import settings_rules
 from infra.setting_types import (
     Backups,
     Cidrs,

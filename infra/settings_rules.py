@@ -11,10 +11,10 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from cacheclient.strict import RefusedError
 from infra import alert_limits
 from infra.quantities import MIB, millicores, size_bytes
 from infra.redis_conf import MAXMEMORY_SHARE, maxmemory_bytes
-from infra.strict import RefusedError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

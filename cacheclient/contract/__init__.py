@@ -117,6 +117,7 @@ __all__ = [
     "STALE_SERVED",
     "SUSPECT_ENTRIES",
     "UID",
+    "WARMED_AT",
     "WRITE_MS",
     "WRITE_SECONDS",
     "BackupEnv",
@@ -204,8 +205,11 @@ class Record(StrEnum):
     JOB = "job"  # pre-warms that were asked for by HTTP
     ANSWER = "answer"  # to requests with an idempotency key
     AUDIT = "audit"  # a stream: who changed what
+    WARMING = "warming"  # how far warm-ups have come, and the keys that each process should have in L1
 
 
+# Redis keys in which a warm-up leaves the time of its last success (Unix seconds), by plan; the exporter reads them.
+WARMED_AT: Final = {plan: f"meta:warmup:{plan}:last_success_ts" for plan in ("critical", "hot", "full")}
 AUDIT_LENGTH: Final = 10_000  # entries that the audit stream keeps, about
 
 

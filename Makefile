@@ -153,6 +153,10 @@ bench: $(VENV)/.bench ## the speed bars side by side with other caches: TRACES=f
 fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
+.PHONY: reference
+reference: $(VENV)/.dev ## write docs/cli.md anew from what the commands say of themselves
+	@$(BIN)/python -m tests.cli.reference
+
 .PHONY: boards-schema
 boards-schema: $(VENV)/.dev ## check the dashboards against Grafana's own types, newest two majors (needs npm)
 	@$(BIN)/python -m tests.schema || [ $$? = 3 ]

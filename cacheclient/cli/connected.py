@@ -18,7 +18,8 @@ from cacheclient.cli.command import Failure
 from cacheclient.contract import Env, ExitCode
 from cacheclient.errors import CacheError, ConfigurationError, LockTimeoutError
 
-_PANEL: Final = "Which cache"
+PANEL: Final = "Which cache"
+"""The heading of the options that say it."""
 _OPTIONS: Final[Mapping[str, tuple[Env, str]]] = {
     "url": (
         Env.URL,
@@ -68,7 +69,7 @@ def connected(
 
 def _parameter(name: str) -> inspect.Parameter:
     variable, text = _OPTIONS[name]
-    option = typer.Option(envvar=variable.value, help=text, rich_help_panel=_PANEL, show_default=False)
+    option = typer.Option(envvar=variable.value, help=text, rich_help_panel=PANEL, show_default=False)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=Annotated[str | None, option]
     )

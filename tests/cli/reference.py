@@ -1,0 +1,82 @@
+"""docs/cli.md, as the commands' own help has it: ``python -m tests.cli.reference`` writes the page anew."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Final
+
+from cacheclient.cli import application
+from cacheclient.cli.connected import PANEL
+
+PAGE: Final = Path(__file__).parents[2] / "docs" / "cli.md"
+MARK: Final = "<!-- from here on: make reference -->\n"
+
+
+def reference() -> str:
+    """Return the generated half of the page."""
+    lines: list[str] = []
+    shared: list[str] = []
+    commands = application.declared().values()
+    for panel in dict.fromkeys(command.panel for command in commands):
+        lines += [f"## {panel}", ""]
+        for declared in commands:
+            if declared.panel == panel:
+                lines += _command(f"cachestack {declared.name}", application.load(declared), shared)
+    return "\n".join([*lines, f"## {PANEL}", "", "Taken by every command above that says so.", "", *shared])
+
+
+def _command(path: str, command: Any, shared: list[str]) -> Iterator[str]:
+    yield from (f"### {path}", "", *(command.help or "").strip().splitlines(), "")
+    if children := getattr(command, "commands", {}):
+        for name, child in children.items():
+            yield from _command(f"{path} {name}", child, shared)
+        return
+    arguments = [param for param in command.params if param.param_type_name == "argument"]
+    usage = "".join(f" {_named(argument)}" for argument in arguments)
+    options = [param for param in command.params if param.param_type_name == "option"]
+    own = [option for option in options if option.rich_help_panel != PANEL]
+    yield from ("```", f"{path} [OPTIONS]{usage}", "```", "", *_table([*arguments, *own]))
+    if len(own) < len(options):
+        yield from (f"And [which cache](#{PANEL.lower().replace(' ', '-')}).", "")
+        shared[:] = _table([option for option in options if option.rich_help_panel == PANEL])
+
+
+def _named(argument: Any) -> str:
+    name = argument.metavar or argument.name.upper()
+    return name if argument.required or name[0] in "[-" else f"[{name}]"
+
+
+def _table(params: list[Any]) -> list[str]:
+    """Return a table of parameters: name, meaning, and what is taken if it is not given."""
+    rows = [f"| `{_syntax(param)}` | {_meaning(param)} |" for param in params]
+    return ["| | |", "|---|---|", *rows, ""] if rows else []
+
+
+def _syntax(param: Any) -> str:
+    if param.param_type_name == "argument":
+        return str(_named(param)).replace("|", "\\|")
+    value = "" if param.is_flag else f" {param.metavar or 'TEXT'}"
+    return (", ".join(param.opts) + value).replace("|", "\\|")
+
+
+def _meaning(param: Any) -> str:
+    text = (param.help or "").replace("|", "\\|")
+    shown = param.show_default and not getattr(param, "is_flag", False) and param.default not in (None, "", ())
+    default = f" Default: {param.default}." if shown else ""
+    variable = f" Variable: `{param.envvar}`." if param.envvar else ""
+    return text + default + variable
+
+
+def page(old: str) -> str:
+    """Return the page with its generated half renewed."""
+    written, mark, _ = old.partition(MARK)
+    if not mark:
+        raise ValueError(f"{PAGE}: no line {MARK!r}")
+    return f"{written}{MARK}\n{reference()}"
+
+
+if __name__ == "__main__":
+    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
+    sys.stderr.write(f"{PAGE} written\n")

@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any, Final
 
 from alerts.rules import ALERTS, Links
 from alerts.thresholds import Thresholds
+from cacheclient.savings import Prices
 from dashboards.cost import cost
 from dashboards.hit_rate import hit_rate
 from dashboards.invalidation import invalidation
@@ -25,17 +27,23 @@ BOARDS: Final[dict[str, Callable[[Thresholds], dict[str, Any]]]] = {
     "cost": cost,
 }
 _DEFAULTS: Final = Thresholds()
+_PRICES: Final = Prices()
 _NO_LINKS: Final = Links()
 _ALERT = re.compile(rf"\b({'|'.join(alert.name for alert in ALERTS)})\b")
 
 
-def build(thresholds: Thresholds = _DEFAULTS, links: Links = _NO_LINKS) -> dict[str, str]:
+def boards_at(prices: Prices) -> dict[str, Callable[[Thresholds], dict[str, Any]]]:
+    """Return ``BOARDS`` with these prices on the board of costs."""
+    return {**BOARDS, "cost": partial(cost, prices=prices)}
+
+
+def build(thresholds: Thresholds = _DEFAULTS, links: Links = _NO_LINKS, prices: Prices = _PRICES) -> dict[str, str]:
     """Return the JSON text of every dashboard by its file name, ``cache-1.json`` and so on.
 
     Compact, since a ConfigMap is limited to 1 MiB and ``kubectl apply`` stores it a second time in an annotation of at
     most 256 KiB; sorted, so that the same program always writes the same bytes.
     """
-    boards = [board(thresholds) for board in BOARDS.values()]
+    boards = [board(thresholds) for board in boards_at(prices).values()]
     for board in boards:
         _link_runbooks(board["panels"], links)
     return {f"{board['uid']}.json": json.dumps(board, sort_keys=True, separators=(",", ":")) for board in boards}

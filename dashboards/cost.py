@@ -6,11 +6,11 @@ board itself.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
 from alerts import signals
 from cacheclient.contract import (
+    COALESCED,
     EVICTIONS,
     HITS,
     LOADER_SECONDS,
@@ -20,6 +20,8 @@ from cacheclient.contract import (
     Exporter,
     Tier,
 )
+from cacheclient.savings import HOUR, NAMES, Prices, Savings, Tariff, Use, savings
+from dashboards.arithmetic import Expression
 from dashboards.document import Input, Row, document
 from dashboards.panels import Column, Query, at_least, graph, graph_of, stat, stat_of, table, words
 from dashboards.scopes import CLIENTS
@@ -31,35 +33,15 @@ if TYPE_CHECKING:
     from cacheclient.contract import Metric
 
 _SCOPE = CLIENTS
-_GIB: Final = 2**30
 _SAVED = f'tier=~"{Tier.L1}|{Tier.L2}"'
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Prices:
-    """Prices in US dollars; the defaults are of the size that clouds charge, for a first look.
-
-    Attributes:
-        query: one call of a loader: its share of the database's price.
-        redis_gib_hour: one GiB of Redis memory for an hour, on all servers of the set together.
-        process_gib_hour: one GiB of a process's memory for an hour.
-
-    Raises:
-        ValueError: naming the field and what is allowed.
-    """
-
-    query: float = 2e-6
-    redis_gib_hour: float = 0.05
-    process_gib_hour: float = 0.005
-
-    def __post_init__(self) -> None:
-        for field in fields(self):
-            value = getattr(self, field.name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < float("inf"):
-                raise ValueError(f"price {field.name} {value!r}: a finite number, 0 or more")
-
-
 _DEFAULTS: Final = Prices()
+_LABELS: Final = {
+    "per_million_queries": "$ per million queries",
+    "per_database_hour": "$ per hour of database time",
+    "per_million_round_trips": "$ per million round trips",
+    "per_redis_gib_month": "$ per GiB-month of Redis",
+    "per_process_gib_month": "$ per GiB-month of L1",
+}
 
 
 def cost(limits: Thresholds, prices: Prices = _DEFAULTS) -> dict[str, Any]:
@@ -75,11 +57,7 @@ def cost(limits: Thresholds, prices: Prices = _DEFAULTS) -> dict[str, Any]:
             Row("What it costs", _costs(), collapsed=False),
             Row("Would more memory pay?", _memory(limits)),
         ],
-        [
-            Input("price_query", "$ per load", f"{prices.query:g}"),
-            Input("price_redis_gib_hour", "$ per GiB of Redis and hour", f"{prices.redis_gib_hour:g}"),
-            Input("price_process_gib_hour", "$ per GiB of L1 and hour", f"{prices.process_gib_hour:g}"),
-        ],
+        [Input(f"price_{name}", _LABELS[name], f"{getattr(prices, name):g}") for name in NAMES],
     )
 
 
@@ -87,9 +65,10 @@ def _rate(metric: Metric, *matchers: str, by: str = "") -> str:
     return f"sum{f' by ({by})' * bool(by)} ({_SCOPE.rate(_SCOPE.client(metric.name, *matchers))})"
 
 
-def _mean_load() -> str:
+def _mean_load(by: str = "") -> str:
+    grouped = f" by ({by})" * bool(by)
     total, count = (_SCOPE.rate(_SCOPE.client(f"{LOADER_SECONDS.name}_{part}")) for part in ("sum", "count"))
-    return f"sum({total}) / (sum({count}) > 0)"
+    return f"sum{grouped} ({total}) / (sum{grouped} ({count}) > 0)"
 
 
 def _mean_lookup() -> str:
@@ -98,30 +77,44 @@ def _mean_lookup() -> str:
     return f"sum({total}) / (sum({count}) > 0)"
 
 
-def _saved_per_hour(by: str = "") -> str:
-    return f"{_rate(HITS, _SAVED, by=by)} * 3600 * $price_query"
+def worth(by: str = "") -> Savings[Expression]:
+    """Return what the caches are worth, per second, as queries: ``cacheclient.savings`` written in PromQL."""
+    hits = _rate(HITS, signals.tier(Tier.L1), by=by)
+    l1_bytes = f"sum{f' by ({by})' * bool(by)} ({_SCOPE.client(SIZE_BYTES.name, signals.tier(Tier.L1))})"
+    return savings(
+        Use(
+            l1_hits=Expression(hits),
+            l2_hits=Expression(_rate(HITS, signals.tier(Tier.L2), by=by)),
+            joined=Expression(_rate(COALESCED, by=by)),
+            mean_load=Expression(f"({_mean_load(by)} or {hits} * 0)"),  # nothing was loaded: nothing is known of loads
+            redis_bytes=Expression(f"sum({_SCOPE.redis(Exporter.MEMORY_USED)})"),
+            l1_bytes=Expression(f"({l1_bytes} or vector(0))"),  # other processes may be chosen than there are
+        ),
+        Tariff(**{name: Expression(f"$price_{name}") for name in NAMES}),
+    )
 
 
-def _redis_per_hour() -> str:
-    return f"sum({_SCOPE.redis(Exporter.MEMORY_USED)}) / {_GIB} * $price_redis_gib_hour"
-
-
-def _l1_per_hour() -> str:
-    return f"sum({_SCOPE.client(SIZE_BYTES.name, signals.tier(Tier.L1))}) / {_GIB} * $price_process_gib_hour"
-
-
-def _spent_per_hour() -> str:
-    return f"({_redis_per_hour()} + ({_l1_per_hour()} or vector(0)))"
+def _per_hour(dollars: Expression) -> str:
+    return f"{dollars} * {HOUR:g}"
 
 
 def _summary() -> list[Panel]:
-    avoided = f"sum(increase({_SCOPE.client(HITS.name, _SAVED)}[$__range]))"
+    all_caches = worth()
+    hits, joined = (
+        f"sum(increase({selector}[$__range]))"
+        for selector in (_SCOPE.client(HITS.name, _SAVED), _SCOPE.client(COALESCED.name))
+    )
     return [
-        stat("Loads avoided", "Loader calls that hits made unnecessary, in the time shown. Counted.", avoided, "short"),
+        stat(
+            "Queries saved",
+            "Hits, and callers who shared a load, in the time shown. Counted.",
+            f"{hits} + {joined}",
+            "short",
+        ),
         stat(
             "Database time saved",
-            "Seconds of loading per second that nobody had to wait for: hits times the mean load. Counted.",
-            f"{_rate(HITS, _SAVED)} * ({_mean_load()})",
+            "Seconds of loading per second that nobody had to wait for: queries saved times the mean load. Counted.",
+            str(all_caches.database_seconds),
             "s",
         ),
         stat(
@@ -132,15 +125,20 @@ def _summary() -> list[Panel]:
         ),
         stat(
             "Saved per hour",
-            "Loads avoided at the price of a load. Configured price.",
-            _saved_per_hour(),
+            "Queries, database time and round trips saved, at their prices. Configured prices.",
+            _per_hour(all_caches.saved),
             "currencyUSD",
         ),
-        stat("Spent per hour", "Memory in use at its price. Configured prices.", _spent_per_hour(), "currencyUSD"),
+        stat(
+            "Spent per hour",
+            "Memory in use at its price. Configured prices.",
+            _per_hour(all_caches.spent),
+            "currencyUSD",
+        ),
         stat(
             "Saved over spent",
             "Above 1 the cache pays for itself. No figure can be better than the prices that are configured.",
-            f"({_saved_per_hour()}) / ({_spent_per_hour()} > 0)",
+            f"{all_caches.saved} / ({all_caches.spent} > 0)",
             "none",
             steps=at_least(1),
         ),
@@ -148,24 +146,31 @@ def _summary() -> list[Panel]:
 
 
 def _savings() -> list[Panel]:
-    round_trips = Query(_rate(HITS, signals.tier(Tier.L1)), "round trips to Redis")
+    all_caches = worth()
     return [
         words(
             "Counted, and configured",
-            "Lookups, loads, bytes and durations are **counted**. Money is computed from the three prices at the top, "
-            "which are **configured**: set them to what you pay. A load saved costs what the mean one does.",
+            "Lookups, loads, bytes and durations are **counted**. Money is computed from the prices at the top, which "
+            "are **configured**: set them to what you pay, and to 0 what you do not pay for. A query saved costs what "
+            "the mean one does.",
         ),
         graph(
-            "Loads avoided by tier",
-            "Lookups that L1 and L2 answered: each would have been a query of the database.",
-            [Query(_rate(HITS, _SAVED, by="tier"), "{{tier}}")],
+            "Queries saved by tier",
+            "Lookups that L1 and L2 answered, or a load in flight: each would have been a query of the database.",
+            [
+                Query(_rate(HITS, _SAVED, by="tier"), "{{tier}}"),
+                Query(_rate(COALESCED), "shared loads"),
+            ],
             "reqps",
             stack="normal",
         ),
         graph(
             "Round trips saved",
-            "What L1 keeps off Redis, and both tiers off the database.",
-            [round_trips, Query(_rate(HITS, _SAVED), "queries of the database")],
+            "What L1 keeps off Redis, and all of it off the database.",
+            [
+                Query(str(all_caches.round_trips), "round trips to Redis"),
+                Query(str(all_caches.queries), "queries of the database"),
+            ],
             "reqps",
         ),
         graph(
@@ -177,8 +182,8 @@ def _savings() -> list[Panel]:
         ),
         graph(
             "Saved per hour by cache",
-            "At the price of a load. Alert: CacheHitRateLow.",
-            [Query(_saved_per_hour("cache"), "{{cache}}")],
+            "At the configured prices. Alert: CacheHitRateLow.",
+            [Query(_per_hour(worth("cache").saved), "{{cache}}")],
             "currencyUSD",
             stack="normal",
         ),
@@ -186,18 +191,21 @@ def _savings() -> list[Panel]:
 
 
 def _costs() -> list[Panel]:
+    all_caches = worth()
+    redis = f"sum({_SCOPE.redis(Exporter.MEMORY_USED)})"
+    l1 = f"sum({_SCOPE.client(SIZE_BYTES.name, signals.tier(Tier.L1))})"
     return [
         graph(
-            "Spent per hour by tier",
-            "Memory that is in use, at its price. What is reserved and idle is not in it.",
-            [Query(_redis_per_hour(), "Redis"), Query(_l1_per_hour(), "L1")],
-            "currencyUSD",
+            "Memory by tier",
+            "What is paid for: memory that is in use. What is reserved and idle is not in it.",
+            [Query(redis, "Redis, all servers"), Query(l1, "L1, all processes")],
+            "bytes",
             stack="normal",
         ),
         graph(
             "Saved and spent per hour",
             "Where the lines cross the cache begins, or ceases, to pay.",
-            [Query(_saved_per_hour(), "saved"), Query(_spent_per_hour(), "spent")],
+            [Query(_per_hour(all_caches.saved), "saved"), Query(_per_hour(all_caches.spent), "spent")],
             "currencyUSD",
         ),
     ]
@@ -211,8 +219,8 @@ def _memory(limits: Thresholds) -> list[Panel]:
             "L1 full", f"max by (cache) ({_SCOPE.client(MEMORY_PRESSURE.name, signals.tier(Tier.L1))})", "percentunit"
         ),
         Column("L1 evictions", _rate(EVICTIONS, signals.tier(Tier.L1), by="cache"), "ops"),
-        Column("Loads avoided", _rate(HITS, _SAVED, by="cache"), "reqps"),
-        Column("Saved per hour", _saved_per_hour("cache"), "currencyUSD"),
+        Column("Queries saved", str(worth("cache").queries), "reqps"),
+        Column("Saved per hour", _per_hour(worth("cache").saved), "currencyUSD"),
     ]
     return [
         stat_of(signals.L1_HIT_RATIO.panel(_SCOPE, limits)),

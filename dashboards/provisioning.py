@@ -8,17 +8,19 @@ import yaml
 
 from alerts.rules import Links
 from alerts.thresholds import Thresholds
+from cacheclient.savings import Prices
 from dashboards.boards import build
 
 # What the sidecar of the Grafana chart looks for, by default.
 SIDECAR_LABEL: Final = {"grafana_dashboard": "1"}
 FOLDER_ANNOTATION: Final = "grafana_folder"
 _DEFAULTS: Final = Thresholds()
+_PRICES: Final = Prices()
 _NO_LINKS: Final = Links()
 
 
 def config_maps(
-    folder: str = "Cache", thresholds: Thresholds = _DEFAULTS, links: Links = _NO_LINKS
+    folder: str = "Cache", thresholds: Thresholds = _DEFAULTS, links: Links = _NO_LINKS, prices: Prices = _PRICES
 ) -> dict[str, dict[str, Any]]:
     """Return the labels, annotations and data of one ConfigMap per dashboard, by the name of the ConfigMap.
 
@@ -31,7 +33,7 @@ def config_maps(
             "annotations": {FOLDER_ANNOTATION: folder},
             "data": {name: text},
         }
-        for name, text in build(thresholds, links).items()
+        for name, text in build(thresholds, links, prices).items()
     }
 
 

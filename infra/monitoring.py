@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
 import pulumi
 from pulumi_kubernetes.apiextensions import CustomResource
 from pulumi_kubernetes.core.v1 import ConfigMap
 
 from alerts.rules import Links, prometheus_rule_spec
 from cacheclient.contract import Component, Job
+from cacheclient.savings import Prices
 from dashboards.provisioning import config_maps
 from infra import workloads
 from infra.alert_limits import limits
@@ -20,8 +22,8 @@ from infra.alert_limits import limits
 if TYPE_CHECKING:
     from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
+    from infra.settings import Cost, Settings
     from infra.settings import Monitoring as MonitoringSettings
-    from infra.settings import Settings
     from infra.workloads import Scope
 
 _API: Final = "monitoring.coreos.com/v1"
@@ -53,6 +55,11 @@ def links(settings: MonitoringSettings) -> Links:
     return Links(**{name: address for name, address in given.items() if address})
 
 
+def prices(cost: Cost) -> Prices:
+    """Return the prices of the dashboard and of the cache API."""
+    return Prices(**msgspec.structs.asdict(cost))
+
+
 class Monitoring(pulumi.ComponentResource):
     """The ServiceMonitors, the PrometheusRule and the dashboards of one environment."""
 
@@ -79,7 +86,10 @@ class Monitoring(pulumi.ComponentResource):
         )
 
     def _dashboards(self) -> None:
-        boards = config_maps(thresholds=limits(self._settings), links=links(self._settings.monitoring))
+        settings = self._settings
+        boards = config_maps(
+            thresholds=limits(settings), links=links(settings.monitoring), prices=prices(settings.cost)
+        )
         for name, board in boards.items():
             labelled = self._labelled(Component.REDIS, name, board["labels"])
             labelled["annotations"] = board["annotations"]

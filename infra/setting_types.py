@@ -61,6 +61,7 @@ Image = Annotated[
 ]
 PullPolicy = Annotated[Literal["Always", "IfNotPresent"], Meta(description="Always or IfNotPresent")]
 Seconds = Annotated[int, Meta(ge=1, le=3600, description="whole seconds, 1 to 3600")]
+Price = Annotated[float, Meta(ge=0, le=1_000_000, description="US dollars as a number, 0 to 1000000")]
 Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}s\Z", description="1s to 999s, such as 15s")]
 RedisCount = Annotated[int, Meta(ge=2, le=9, description="a whole number, 2 to 9")]
 SentinelCount = Annotated[int, Meta(ge=3, le=9, description="a whole number, 3 to 9")]

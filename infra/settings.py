@@ -38,6 +38,7 @@ from infra.setting_types import (
     OptionalName,
     Password,
     Prefix,
+    Price,
     PriorityValue,
     PullPolicy,
     RedisCount,
@@ -173,6 +174,20 @@ class Monitoring(Group, frozen=True, kw_only=True):
     thresholds: Limits = {}
 
 
+class Cost(Group, frozen=True, kw_only=True):
+    """Prices in US dollars, from which dashboard 6 and ``GET /cache/stats`` compute what the cache saves and costs.
+
+    Databases are paid for by query or by size: give the price that you pay, and 0 for the other. A month has 730 hours;
+    a GiB of Redis is counted on each server of the set. See ``cacheclient.savings``.
+    """
+
+    per_million_queries: Price = 2.0
+    per_database_hour: Price = 0.0
+    per_million_round_trips: Price = 0.0
+    per_redis_gib_month: Price = 36.0
+    per_process_gib_month: Price = 3.6
+
+
 class Tls(Group, frozen=True, kw_only=True):
     """Encryption of Redis and Sentinel, between each other and to clients and exporters.
 
@@ -240,6 +255,7 @@ class Settings(Group, frozen=True, kw_only=True):
     exporter: Exporter
     backup: Backup
     monitoring: Monitoring
+    cost: Cost
     tls: Tls
     network: Network
     passwords: Passwords | None = None

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import sys
+import time
 from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
@@ -28,6 +29,7 @@ from cacheclient.cache import AsyncCache
 from cacheclient.environment import environment
 from cacheclient.errors import CacheError, ClosedError
 from cacheclient.metrics import register
+from cacheclient.savings import Prices, report
 
 
 def app() -> FastAPI:
@@ -36,10 +38,11 @@ def app() -> FastAPI:
     Raises:
         ConfigurationError: if the environment cannot be used.
     """
-    settings, admins = environment(), administrators()
+    settings, admins, prices = environment(), administrators(), Prices.from_env()
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     opened: list[AsyncCache[Any]] = []
+    began = time.monotonic()
 
     @contextlib.asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -56,6 +59,9 @@ def app() -> FastAPI:
             raise ClosedError("the cache is not open")
         return opened[0]
 
+    def savings() -> dict[str, Any]:
+        return report(cache().stats(), prices, time.monotonic() - began)
+
     api = FastAPI(
         title="cachestack",
         summary="Statistics, invalidation and pre-warming of a two-tier cache",
@@ -64,7 +70,7 @@ def app() -> FastAPI:
         redoc_url=None,
     )
     problems(api)
-    api.include_router(router(cache, admins))
+    api.include_router(router(cache, admins, sections={"savings": savings}))
     api.include_router(operations(cache, registry))
     return api
 

@@ -296,6 +296,7 @@ class Env(StrEnum):
     OPTION_PREFIX = "CACHE_OPT_"
     API_URL = "CACHE_API_URL"  # whom the command line asks, as the next
     PROMETHEUS_URL = "CACHE_PROMETHEUS_URL"
+    COST_PREFIX = "CACHE_COST_"  # prices: cacheclient.savings
 
 
 class ScriptEnv(StrEnum):

@@ -39,6 +39,8 @@ def test_stats_have_the_required_shape(client: TestClient) -> None:
     assert {"hit_rate", "size_mb", "entries"} <= stats["l1"].keys()
     assert {"hit_rate", "size_mb", "entries"} <= stats["l2"].keys()
     assert stats["combined"]["hit_rate"] is None  # nothing was looked up: no rate, rather than 0
+    assert stats["savings"]["prices"]["per_million_queries"] == 2.0
+    assert stats["savings"]["queries"] == 0
 
 
 def test_health_and_readiness(client: TestClient) -> None:

@@ -90,6 +90,10 @@ BAD: list[tuple[str, list[str]]] = [
         "monitoring: {thresholds: {connections: 0.5}}",
         ["monitoring.thresholds.connections: 0.5 is not allowed; a whole"],
     ),
+    ("cost: {perMillionQueries: -1}", ["cost.perMillionQueries: -1 is not allowed; US dollars as a number"]),
+    ("cost: {perMillionQueries: .nan}", ["cost.perMillionQueries: nan is not allowed; US dollars"]),
+    ("cost: {perRedisGibMonth: 36 USD}", ["cost.perRedisGibMonth: '36 USD' is not allowed; US dollars"]),
+    ("cost: {perMilionQueries: 2}", ["cost.perMilionQueries: unknown key; did you mean perMillionQueries?"]),
     ("monitoring: {thresholds: {quorum: 2}}", ["monitoring.thresholds.quorum: no such limit"]),
     ("monitoring: {labels: {a b: c}}", ["monitoring.labels: {'a b': 'c'} is not allowed; a map from label names"]),
     (

@@ -28,6 +28,7 @@ MINIMAL: dict[str, Any] = {
     "backup": {},
     "monitoring": {},
     "priority": {},
+    "cost": {},
     "tls": {},
     "network": {},
 }

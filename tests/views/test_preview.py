@@ -108,8 +108,9 @@ def test_variables_and_intervals_are_filled_in_as_grafana_does() -> None:
 
 def test_a_text_box_counts_with_its_default_unless_it_is_chosen() -> None:
     board = BOARDS["cost"](Thresholds())
-    assert Choices().on(board).expand("$price_query", SPAN) == "2e-06"
-    assert Choices({"price_query": "0.5"}).on(board).expand("$price_query", SPAN) == "0.5"
+    assert Choices().on(board).expand("$price_per_million_queries", SPAN) == "2"
+    chosen = Choices({"price_per_million_queries": "0.5"}).on(board)
+    assert chosen.expand("$price_per_million_queries", SPAN) == "0.5"
 
 
 def test_a_legend_names_a_series_by_its_labels() -> None:

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-import shutil
-import socket
-import subprocess
 import time
-import urllib.request
 import xml.etree.ElementTree as ET
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -31,6 +27,7 @@ from dashboards.boards import BOARDS
 from dashboards.preview import picture, svg
 from dashboards.preview.results import Choices, Prometheus, QueryError, Span
 from dashboards.quiet import QUIET
+from tests.views.recorded import serving
 
 SCRAPES = Path(__file__).parent / "data"
 NAMESPACE = "cache"
@@ -104,47 +101,11 @@ def rise_per_step(name: str, index: int, kinds: dict[str, str]) -> float:
 @pytest.fixture(scope="module")
 def recorded(promtool: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Recorded]:
     """Return a Prometheus with that history and the shipped rules."""
-    binary = shutil.which("prometheus")
-    if binary is None:
-        pytest.skip("prometheus is not on PATH: install Prometheus (Debian, Ubuntu: apt-get install prometheus)")
-    folder = tmp_path_factory.mktemp("prometheus")
     end = int(time.time()) // STEP * STEP - 2 * STEP
-    (folder / "history.txt").write_text("\n".join(history(end)) + "\n", encoding="utf-8")
     # Every second instead of every scrape, or the test would wait for the first evaluation.
     rules = prometheus_yaml(NAMESPACE).replace(f"interval: {SCRAPE_SECONDS}s", "interval: 1s")
-    (folder / "rules.yml").write_text(rules, encoding="utf-8")
-    (folder / "prometheus.yml").write_text('rule_files: ["rules.yml"]', encoding="utf-8")
-    subprocess.run(
-        [promtool, "tsdb", "create-blocks-from", "openmetrics", "history.txt", "data"],
-        cwd=folder, check=True, capture_output=True, timeout=60,
-    )  # fmt: skip
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{free.getsockname()[1]}"
-    with (folder / "log").open("wb") as log:
-        server = subprocess.Popen(
-            [binary, "--config.file=prometheus.yml", "--storage.tsdb.path=data", f"--web.listen-address={address}"],
-            cwd=folder, stdout=log, stderr=log,
-        )  # fmt: skip
-    try:
-        wait_until_ready(address, server, folder / "log")
-        yield Recorded(Prometheus(f"http://{address}"), end)
-    finally:
-        server.terminate()
-        server.wait(20)
-
-
-def wait_until_ready(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline:
-        assert server.poll() is None, log.read_text()
-        try:
-            urllib.request.urlopen(f"http://{address}/-/ready", timeout=1).close()
-        except OSError:
-            time.sleep(0.05)
-        else:
-            return
-    raise AssertionError(log.read_text())
+    with serving(promtool, tmp_path_factory.mktemp("prometheus"), history(end), rules) as prometheus:
+        yield Recorded(prometheus, end)
 
 
 def queries() -> Iterator[tuple[str, str, str, str]]:

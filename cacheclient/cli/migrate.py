@@ -82,9 +82,9 @@ def _transform(name: str) -> Transform:
 
 
 def _tell(done: Migration, *, dry_run: bool) -> None:
-    would = "would be " * dry_run
+    would, noun = "would be " * dry_run, "key" if done.seen == 1 else "keys"
     console().print(
-        f"{done.seen:,} keys looked at: {done.copied:,} {would}copied, {done.skipped:,} skipped, {done.failed:,} failed"
+        f"{done.seen:,} {noun} looked at: {done.copied:,} {would}copied, {done.skipped:,} skipped, {done.failed:,} failed"
         f", {done.dropped:,} {would}dropped"
     )
     for key, error in done.errors[:_SHOWN]:

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
+import sys
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cacheclient import Cache
 from cacheclient.contract import Env, ExitCode
+from tests.conftest import PATIENCE, free_port
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -183,7 +189,31 @@ def test_a_migration_that_cannot_be_is_refused(arguments: list[str], says: str, 
     assert says in said.err
 
 
-def test_stats_of_a_process_come_from_its_api(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stats_of_a_process_come_from_its_api(run: Run, tmp_path: Path) -> None:
+    url = f"http://127.0.0.1:{free_port()}"
+    environment = {**os.environ, Env.URL: "memory://", Env.NAMESPACE: "n"}
+    command = [
+        sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws", "--factory", "cacheclient.api:app",
+        "--port", url.rpartition(":")[2], "--log-level", "error",
+    ]  # fmt: skip
+    with (
+        (tmp_path / "log").open("w") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            deadline = time.monotonic() + PATIENCE
+            while (said := run("stats", "--api", url)).code:
+                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+                time.sleep(0.05)
+            figures = json.loads(run("stats", "--api", url, "--json").out)
+        finally:
+            process.terminate()
+    assert said.out.splitlines()[0].split() == ["tier", *" ".join(figures["l1"]).replace("_", " ").split()]
+    assert re.search(r"^l1 +- ", said.out, re.MULTILINE), "no lookups, no hit rate"
+    assert f"loads: {figures['loads']}\n" in said.out
+
+
+def test_stats_need_somebody_to_ask(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(Env.URL, raising=False)
     assert run("stats").code == USAGE
     assert run("stats", "--api", "ftp://x") == (

@@ -40,18 +40,21 @@ PATIENT: Final[Mapping[str, str]] = {f"{Env.OPTION_PREFIX}L2_TIMEOUT": "2.0"}
 
 
 def connected(
-    *, defaults: Mapping[str, str] = PATIENT
+    *, defaults: Mapping[str, str] = PATIENT, instead: tuple[str, Callable[..., int]] | None = None
 ) -> Callable[[Callable[..., Coroutine[Any, Any, int]]], Callable[..., int]]:
     """Give a command, whose first parameter is the open cache, the options that say which one instead.
 
     Args:
         defaults: variables that hold where the environment does not set them.
+        instead: an option that says that no cache is to be opened, and what to call with the others then.
     """
 
     def decorate(command: Callable[..., Coroutine[Any, Any, int]]) -> Callable[..., int]:
         @functools.wraps(command)
         def run(**given: Any) -> int:
             environ = {**defaults, **os.environ, **_variables(given)}
+            if instead is not None and given[instead[0]] is not None:
+                return instead[1](**given)
             return asyncio.run(_run(command, environ, given))
 
         hints = get_type_hints(command, include_extras=True)

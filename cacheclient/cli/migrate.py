@@ -84,8 +84,8 @@ def _transform(name: str) -> Transform:
 def _tell(done: Migration, *, dry_run: bool) -> None:
     would, noun = "would be " * dry_run, "key" if done.seen == 1 else "keys"
     console().print(
-        f"{done.seen:,} {noun} looked at: {done.copied:,} {would}copied, {done.skipped:,} skipped, {done.failed:,} failed"
-        f", {done.dropped:,} {would}dropped"
+        f"{done.seen:,} {noun} looked at: {done.copied:,} {would}copied, {done.skipped:,} skipped, "
+        f"{done.failed:,} failed, {done.dropped:,} {would}dropped"
     )
     for key, error in done.errors[:_SHOWN]:
         console(stderr=True).print(f"{key}: {error}", markup=False)

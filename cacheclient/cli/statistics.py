@@ -2,17 +2,12 @@
 
 from __future__ import annotations
 
-import http.client
-import json
-import urllib.error
-import urllib.request
 from typing import Annotated, Any
-from urllib.parse import urlsplit
 
 import typer
 from rich.table import Table
 
-from cacheclient.cli.command import Failure
+from cacheclient.cli.asking import ask
 from cacheclient.cli.output import AsJson, console, print_json
 from cacheclient.contract import Env, ExitCode
 
@@ -32,23 +27,12 @@ def stats(
 
     Each process has an L1 of its own, so ask the one you mean; `cachestack top --prometheus URL` adds them up.
     """
-    figures = _asked(api, timeout)
+    figures = ask(api, "/cache/stats", timeout=timeout)
     if as_json:
         print_json(figures)
     else:
         _show(figures)
     return ExitCode.DONE
-
-
-def _asked(api: str, timeout: float) -> dict[str, Any]:
-    if urlsplit(api).scheme not in {"http", "https"}:
-        raise Failure(f"--api {api}: an http:// or https:// URL", ExitCode.USAGE)
-    try:
-        with urllib.request.urlopen(f"{api.rstrip('/')}/cache/stats", timeout=timeout) as reply:  # noqa: S310  checked
-            answer: dict[str, Any] = json.load(reply)
-            return answer
-    except (urllib.error.URLError, OSError, http.client.HTTPException, ValueError) as error:
-        raise Failure(f"{api}: {error}") from error
 
 
 def _show(figures: dict[str, Any]) -> None:

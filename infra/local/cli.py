@@ -17,6 +17,7 @@ from infra.local import binaries, launch, process
 from infra.local.control import Environment, default_root
 from infra.local.errors import LocalError
 from infra.local.logs import events, last_words, tail
+from infra.local.programs import ADMIN_TOKEN
 from infra.local.state import Places, Process, State
 
 DEGRADED: Final = 3
@@ -249,7 +250,10 @@ def _events(options: argparse.Namespace) -> int:
 
 def _env(options: argparse.Namespace) -> int:
     environment = Environment.load(_places(options).root)
-    others: dict[str, str | None] = {Env.API_URL: environment.api_url, Env.PROMETHEUS_URL: environment.prometheus_url}
+    token = str(environment.secret_dir / ADMIN_TOKEN) if environment.api_url else None
+    others: dict[str, str | None] = {
+        Env.API_URL: environment.api_url, Env.ADMIN_TOKEN_FILE: token, Env.PROMETHEUS_URL: environment.prometheus_url,
+    }  # fmt: skip
     for name, value in {**environment.client_environment, **others}.items():
         if value is not None:
             _say(f"export {name}={shlex.quote(value)}")

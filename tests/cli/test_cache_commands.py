@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 import time
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Run
     from tests.conftest import Server
 
+TOKEN = "0123456789abcdef-of-tests"  # noqa: S105
 DONE, FAILED, USAGE, BUSY = ExitCode.DONE, ExitCode.FAILED, ExitCode.USAGE, ExitCode.BUSY
 
 
@@ -189,28 +191,53 @@ def test_a_migration_that_cannot_be_is_refused(arguments: list[str], says: str, 
     assert says in said.err
 
 
-def test_stats_of_a_process_come_from_its_api(run: Run, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Return the URL of a real API over a cache without Redis; its token is in the file ``token`` beside."""
+    folder = tmp_path_factory.mktemp("api")
+    (folder / "token").write_text(TOKEN)
     url = f"http://127.0.0.1:{free_port()}"
-    environment = {**os.environ, Env.URL: "memory://", Env.NAMESPACE: "n"}
+    environment = {
+        **os.environ, Env.URL: "memory://", Env.NAMESPACE: "n", Env.ADMIN_TOKEN_FILE: str(folder / "token"),
+    }  # fmt: skip
     command = [
         sys.executable, "-m", "granian", "--interface", "asgi", "--no-ws", "--factory", "cacheclient.api:app",
         "--port", url.rpartition(":")[2], "--log-level", "error",
     ]  # fmt: skip
     with (
-        (tmp_path / "log").open("w") as log,
+        (folder / "log").open("w") as log,
         subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
     ):
-        try:
-            deadline = time.monotonic() + PATIENCE
-            while (said := run("stats", "--api", url)).code:
-                assert time.monotonic() < deadline, (tmp_path / "log").read_text()
+        deadline = time.monotonic() + PATIENCE
+        while True:
+            try:
+                urllib.request.urlopen(f"{url}/healthz").close()  # noqa: S310
+                break
+            except OSError:
+                assert time.monotonic() < deadline, (folder / "log").read_text()
                 time.sleep(0.05)
-            figures = json.loads(run("stats", "--api", url, "--json").out)
-        finally:
-            process.terminate()
+        yield url
+        process.terminate()
+
+
+def test_stats_of_a_process_come_from_its_api(run: Run, api: str) -> None:
+    figures = json.loads(run("stats", "--api", api, "--json").out)
+    said = run("stats", "--api", api)
     assert said.out.splitlines()[0].split() == ["tier", *" ".join(figures["l1"]).replace("_", " ").split()]
     assert re.search(r"^l1 +- ", said.out, re.MULTILINE), "no lookups, no hit rate"
     assert f"loads: {figures['loads']}\n" in said.out
+
+
+def test_a_process_explains_its_own_l1_to_administrators(run: Run, api: str, tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{TOKEN}\n")
+    said = run("explain", "a/b?c", "--api", api, "--token-file", str(tmp_path / "token"))
+    assert said == (DONE, "n:v1:a/b?c: a miss\n  L1  absent\n  L2  none\n", "")
+    by_folder = run("explain", "k", "--api", api, "--token-file", str(tmp_path), "--json")
+    assert json.loads(by_folder.out)["redis_key"] == "n:v1:k"
+    refused = run("explain", "k", "--api", api)
+    assert (refused.code, refused.err.count("\n")) == (FAILED, 1)
+    assert f"cachestack explain: {api}: 401: " in refused.err
+    assert run("explain", "k", "--api", api, "--token-file", str(tmp_path / "none")).code == USAGE
 
 
 def test_stats_need_somebody_to_ask(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,9 +3,13 @@
 #
 #   docker build -t registry.example.com/cachestack:0.1.0 .
 #
+# The same sources on the same bases give the same files, bytecode included: SOURCE_DATE_EPOCH stands in for the time of the
+# build, and the builder has to set the files' own times (buildah: --timestamp 0; BuildKit: rewrite-timestamp=true).
+#
 # Pin both bases by digest where your registry mirrors them: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:...
 ARG PYTHON=python:3.11-slim-bookworm
 ARG REDIS=redis:7.2.16-bookworm@sha256:74566c6910d13ae61e7ce73ebd3127438a1fe805b309b097c323142719ec8a5b
+ARG SOURCE_DATE_EPOCH=0
 
 FROM ${REDIS} AS redis
 # Both programs and what they link to; of the libraries, the last stage takes those that it lacks.
@@ -14,6 +18,8 @@ RUN mkdir -p /out/bin /out/lib \
  && ldd /out/bin/* | awk '$2 == "=>" && $3 ~ /^\// { print $3 }' | sort -u | xargs -r cp -L -t /out/lib
 
 FROM ${PYTHON} AS build
+ARG SOURCE_DATE_EPOCH
+ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH}
 COPY requirements/image.lock /src/requirements/image.lock
 RUN python -m venv /opt/cachestack \
  && /opt/cachestack/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements/image.lock
@@ -25,16 +31,17 @@ COPY infra /src/infra
 # hatchling builds the wheel; it stays in this stage.
 RUN /opt/cachestack/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps -w /src/dist /src \
  && /opt/cachestack/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /src/dist/*.whl \
- && /opt/cachestack/bin/pip uninstall -y pip
+ && /opt/cachestack/bin/pip uninstall -y setuptools pip
 
 FROM ${PYTHON}
+ARG SOURCE_DATE_EPOCH
 COPY --from=redis /out/bin/ /usr/local/bin/
 # redis-check-rdb is the server under the name by which it checks snapshots.
 RUN --mount=type=bind,from=redis,source=/out/lib,target=/mnt/lib \
     for library in /mnt/lib/*; do \
       ldconfig -p | grep -qF "${library##*/} " || cp "$library" /usr/local/lib/; \
     done \
- && ldconfig \
+ && ldconfig && rm -f /var/cache/ldconfig/aux-cache \
  && ln -s redis-server /usr/local/bin/redis-check-rdb \
  && redis-server --version && redis-cli --version \
  && groupadd --gid 10999 cache && useradd --uid 10999 --gid 10999 --no-create-home --home-dir /nonexistent cache

@@ -177,22 +177,28 @@ def small_set(local: Environment) -> RedisSet:
     return redis_set(local)
 
 
+def as_app(local: Environment) -> list[str]:
+    """Return the command that talks to the master as the user app."""
+    address, port = local.redis_nodes[local.master()]
+    cli = local.state.processes["redis-0"].environment["REDIS_CLI"]
+    tls = ["--tls", "--cacert", str(local.ca_file)] if local.ca_file else []
+    return [cli, *tls, "--user", "app", "-h", address, "-p", str(port)]
+
+
 def fill(local: Environment, *commands: tuple[str, ...], database: int = 0) -> None:
     """Send commands to the master as the user app."""
     lines = "".join(" ".join(command) + "\n" for command in commands)
-    address, port = local.redis_nodes[local.master()]
-    cli = local.state.processes["redis-0"].environment["REDIS_CLI"]
-    argv = [cli, "--user", "app", "-h", address, "-p", str(port), "-n", str(database)]
-    environment = {"REDISCLI_AUTH": local.password_file.read_text().strip()}
+    argv, environment = (
+        [*as_app(local), "-n", str(database)],
+        {"REDISCLI_AUTH": local.password_file.read_text().strip()},
+    )
     done = subprocess.run(argv, input=lines, env=environment, capture_output=True, text=True, check=True, timeout=60)
     assert "ERR" not in done.stdout, done.stdout
 
 
 def read(local: Environment, *command: str, database: int = 0) -> str:
     """Ask the master as the user app."""
-    address, port = local.redis_nodes[local.master()]
-    cli = local.state.processes["redis-0"].environment["REDIS_CLI"]
-    argv = [cli, "--user", "app", "-h", address, "-p", str(port), "-n", str(database), *command]
+    argv = [*as_app(local), "-n", str(database), *command]
     environment = {"REDISCLI_AUTH": local.password_file.read_text().strip()}
     return subprocess.run(argv, env=environment, capture_output=True, text=True, check=True, timeout=60).stdout.strip()
 

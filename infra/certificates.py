@@ -97,10 +97,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("stack", metavar="STACK", help="the stack, as in Pulumi.STACK.yaml")
     parser.add_argument("--days", type=_days, default=DAYS, help=f"how long it is valid (default: {DAYS})")
+    stack_files.add_overrides(parser)
     parser.add_argument("--names", action="store_true", help="only print the names, one a line")
     options = parser.parse_args(arguments)
     try:
-        stack = settings.parse(options.stack, stack_files.read(options.stack))
+        stack = settings.load(options.stack, options.overrides)
     except ValueError as error:
         sys.stderr.write(f"infra.certificates: {error}\n")
         return 2

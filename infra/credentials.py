@@ -48,7 +48,8 @@ copy of the Secret is brought by other means, stop before the last step (--keep-
   python -m infra.credentials rotate local           the local environment ('make up')
   python -m infra.credentials rotate dev --dry-run   only say what would be done
 
-Exit codes: 0 done; 1 a step could not be completed (old and new passwords are valid); 2 wrong arguments or settings."""
+Exit codes: 0 done; 1 a step could not be completed (old and new passwords are valid); 2 refused: wrong arguments or
+settings, or a Secret that the stack declares (the way out is printed)."""
 
 
 def generate() -> Passwords:
@@ -84,9 +85,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("stack", metavar="STACK", help="the stack, as in Pulumi.STACK.yaml")
     parser.add_argument("--json", action="store_true", help="print the passwords for `pulumi config set` instead")
+    stack_files.add_overrides(parser)
     options = parser.parse_args(given)
     try:
-        stack = settings.parse(options.stack, stack_files.read(options.stack))
+        stack = settings.load(options.stack, options.overrides)
     except ValueError as error:
         sys.stderr.write(f"infra.credentials: {error}\n")
         return 2
@@ -108,14 +110,18 @@ def rotate(arguments: Sequence[str]) -> int:
     parser.add_argument("--keep-old", action="store_true", help="stop before the old passwords are refused")
     grace = "seconds for clients to get the new Secret before the old passwords are refused (default: 120)"
     parser.add_argument("--grace", type=float, default=120.0, metavar="SECONDS", help=grace)
+    stack_files.add_overrides(parser)
     options = parser.parse_args(arguments)
     try:
-        target = _target(options.stack, options.grace)
+        target = _target(options.stack, options.overrides, options.grace)
     except (ValueError, LocalError) as error:
         sys.stderr.write(f"infra.credentials rotate: {error}\n")
         return 2
     try:
         rotation.run(target, _say, dry_run=options.dry_run, keep_old=options.keep_old)
+    except rotation.RefusedError as error:
+        sys.stderr.write(f"infra.credentials rotate: {error}\n")
+        return 2
     except rotation.RotationError as error:
         sys.stderr.write(
             f"infra.credentials rotate: {error}\nOld and new passwords are valid; the same command goes on.\n"
@@ -124,12 +130,12 @@ def rotate(arguments: Sequence[str]) -> int:
     return 0
 
 
-def _target(stack: str, grace: float) -> rotation.Target:
+def _target(stack: str, overrides: Sequence[str], grace: float) -> rotation.Target:
     if stack == STACK:
         return LocalTarget(Environment.load())
     from infra.kubectl_rotation import KubectlTarget  # noqa: PLC0415  the pods' specs take a second to import
 
-    return KubectlTarget(settings.parse(stack, stack_files.read(stack)), grace)
+    return KubectlTarget(settings.load(stack, overrides), grace)
 
 
 def _say(line: str) -> None:

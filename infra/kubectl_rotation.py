@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from cacheclient.contract import APP_NAME, Component, Label, Port, Script
 from infra import rotation
-from infra.rotation import Files, RotationError
+from infra.rotation import Files, RefusedError, RotationError
 from infra.topology import FILES_DIR, pod_names
 
 if TYPE_CHECKING:
@@ -39,17 +39,18 @@ class KubectlTarget:
         """Return the content of the Secret that the stack names.
 
         Raises:
-            RotationError: if there is none, or the program declares it: the stack's own passwords would win again.
+            RefusedError: if the program declares it: the stack's own passwords would win again.
+            RotationError: if there is none.
         """
         secret = json.loads(self._call("get", "secret", self._settings.secret_name, "--output", "json"))
         if secret["metadata"].get("labels", {}).get(Label.MANAGED_BY) == APP_NAME:
-            raise RotationError(
+            raise RefusedError(
                 f"Secret {self._settings.secret_name} is declared by the stack (passwords): the next `pulumi up` would "
-                "undo new ones. Let the Secret stand for itself first:\n"
-                f"  {' '.join(self._kubectl)} label secret {self._settings.secret_name} {Label.MANAGED_BY}-\n"
-                "  pulumi stack --show-urns     # the URN of that Secret, for the next line\n"
-                "  pulumi state delete URN\n"
-                "  pulumi config rm passwords"
+                "undo new ones. Let the Secret stand for itself first, in this order:\n"
+                "  pulumi up                    # the state learns that the Secret may stay\n"
+                "  pulumi config rm passwords\n"
+                "  pulumi up                    # the Secret leaves the stack and stays in the cluster\n"
+                f"  {' '.join(self._kubectl)} label secret {self._settings.secret_name} {Label.MANAGED_BY}-"
             )
         return {name: base64.b64decode(text).decode() for name, text in secret.get("data", {}).items()}
 

@@ -31,13 +31,16 @@ class RedisHA(pulumi.ComponentResource):
         child = pulumi.ResourceOptions(parent=self)
         needed: list[pulumi.Resource] = []
         if settings.passwords is not None:
+            # Taken out of the stack, it stays in the cluster: that is how a Secret is made to stand for itself, which a
+            # rotation needs (infra.kubectl_rotation), and a set whose Secret is gone starts no pod any more.
+            kept = pulumi.ResourceOptions(parent=self, retain_on_delete=True, protect=False)
             needed.append(
                 Secret(
                     "auth",
                     metadata=workloads.metadata(scope, Component.REDIS, settings.secret_name),
                     type="Opaque",
                     string_data=secret_files(settings.passwords),  # the SDK marks it as secret
-                    opts=child,
+                    opts=kept,
                 )
             )
         nodes = pulumi.ResourceOptions(parent=self, depends_on=needed)

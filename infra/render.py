@@ -210,8 +210,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("stack", metavar="STACK", help="the stack, as in Pulumi.STACK.yaml")
     parser.add_argument("--out", metavar="DIR", type=Path, help="folder to write to (default: rendered/STACK)")
-    set_help = "a setting that differs from the stack file, such as redis.image=redis:7.0; repeatable"
-    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help=set_help)
+    stack_files.add_overrides(parser)
     parser.add_argument("--check", action="store_true", help="write nothing; exit 1 if the folder differs")
     return parser
 

@@ -50,6 +50,10 @@ class RotationError(Exception):
     """A step could not be completed; what is valid stays valid, and the same command goes on from there."""
 
 
+class RefusedError(RotationError):
+    """The passwords of this set cannot be changed like this; nothing was touched."""
+
+
 class Target(Protocol):
     """A set whose passwords can be changed."""
 

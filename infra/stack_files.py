@@ -6,6 +6,7 @@ as in the CLI. Encrypted values (``secure: ...``) can be read by the CLI alone, 
 
 from __future__ import annotations
 
+import argparse
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -88,6 +89,12 @@ def override(values: dict[str, Any], assignment: str) -> None:
         if not isinstance(target, dict):
             raise StackFileError(f"{assignment!r}: {group} is a single value and has no keys")
     target[key] = _load(text, source=assignment)
+
+
+def add_overrides(parser: argparse.ArgumentParser) -> None:
+    """Give a command the option ``--set``, for settings that differ from the stack file (``overrides``)."""
+    text = "a setting that differs from the stack file, such as redis.image=redis:7.0; repeatable"
+    parser.add_argument("--set", metavar="KEY=VALUE", action="append", default=[], dest="overrides", help=text)
 
 
 def _config(path: Path) -> dict[str, Any]:

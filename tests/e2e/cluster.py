@@ -48,6 +48,12 @@ def settings_of_this_cluster() -> list[str]:
     return [*given, *(f"{group}.pullPolicy={PRESENT}" for group in groups)]
 
 
+def image_of(group: str) -> str:
+    """Return the image that ``CACHESTACK_E2E_SET`` names for a group of settings, or nothing."""
+    given = dict(setting.partition("=")[::2] for setting in settings_of_this_cluster())
+    return given.get(f"{group}.image", "")
+
+
 def scope_of(stack: str, namespace: str) -> list[str]:
     """Return the settings that keep a stack to a namespace; its PriorityClass would be one for the whole cluster."""
     own_class = "priority" in stack_files.read(stack) and stack_files.read(stack)["priority"]
@@ -85,7 +91,8 @@ class Cluster:
 
     def client(self, script: str) -> str:
         """Run a shell script in the client pod, with the functions of client.sh."""
-        return self.kubectl("exec", "client", "--", "sh", "-uc", f". /scripts/client.sh\n{script}").strip()
+        run = ["exec", "client", "--", "sh", "-uc", f". /scripts/client.sh\n{script}"]
+        return self.kubectl(*run, seconds=180).strip()
 
     def master(self) -> str:
         """The pod that the Sentinels name as master."""
@@ -126,8 +133,8 @@ def knows_all(cluster: Cluster, host: str) -> bool:
     return healthy and (known.get("num-other-sentinels"), known.get("flags")) == ("2", "master")
 
 
-def start_client(cluster: Cluster, rendered: render.Rendered, node: str = "") -> None:
-    """Start the client's pod anew, on ``node`` if one is given."""
+def client_pod(cluster: Cluster, rendered: render.Rendered) -> dict[str, Any]:
+    """Return an application's pod, with the passwords and certificates that it needs."""
     host, _, sentinel_port = rendered.outputs["sentinelAddress"].rpartition(":")
     stateful_set = rendered.manifests["08-statefulset-redis.yaml"]
     values = {
@@ -138,9 +145,9 @@ def start_client(cluster: Cluster, rendered: render.Rendered, node: str = "") ->
         "port": rendered.outputs["redisPort"],
         "image": stateful_set["spec"]["template"]["spec"]["containers"][0]["image"],
     }
-    pod = yaml.safe_load(Template((HERE / "client.yaml").read_text(encoding="utf-8")).substitute(values))
-    if node:
-        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+    pod: dict[str, Any] = yaml.safe_load(
+        Template((HERE / "client.yaml").read_text(encoding="utf-8")).substitute(values)
+    )
     if tls := rendered.outputs["tlsSecretName"]:
         pod["spec"]["volumes"].append({"name": "tls", "secret": {"secretName": tls, "defaultMode": 0o440}})
         (container,) = pod["spec"]["containers"]
@@ -148,12 +155,26 @@ def start_client(cluster: Cluster, rendered: render.Rendered, node: str = "") ->
         container["env"].append(
             {"name": "TLS", "value": "--tls --cacert /tls/ca.crt --cert /tls/tls.crt --key /tls/tls.key"}
         )
-    data = {"client.sh": (HERE / "client.sh").read_text(encoding="utf-8")}
+    return pod
+
+
+def start_client(cluster: Cluster, rendered: render.Rendered, node: str = "") -> None:
+    """Start the client's pod anew, on ``node`` if one is given."""
+    pod = client_pod(cluster, rendered)
+    if node:
+        pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
+    data = {name: (HERE / name).read_text(encoding="utf-8") for name in ("client.sh", "reader.py")}
     scripts = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "client"}, "data": data}
     cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(scripts))
-    cluster.kubectl("delete", "pod", "client", "--ignore-not-found", "--force", "--grace-period=0")
+    start_pod(cluster, pod)
+
+
+def start_pod(cluster: Cluster, pod: dict[str, Any]) -> None:
+    """Start a pod in place of the one of that name, and wait until it is ready."""
+    name = pod["metadata"]["name"]
+    cluster.kubectl("delete", "pod", name, "--ignore-not-found", "--force", "--grace-period=0")
     cluster.kubectl("create", "--filename", "-", stdin=yaml.safe_dump(pod))
-    cluster.kubectl("wait", "--for=condition=Ready", "pod/client", "--timeout=90s", seconds=100)
+    cluster.kubectl("wait", "--for=condition=Ready", f"pod/{name}", "--timeout=90s", seconds=100)
 
 
 @contextmanager
@@ -188,8 +209,8 @@ def brought_up(stack: str, folder: Path, *overrides: str, node: str = "") -> Ite
     # The client is an application in the set's own namespace.
     given = [*scope_of(stack, namespace), f"network.clientNamespaces=[{namespace}]"]
     given += [*settings_of_this_cluster(), *overrides]
-    if "servicemonitors.monitoring.coreos.com" in kubectl("get", "crd", "--output", "name"):
-        given.append("monitoring.enabled=true")
+    monitored = "servicemonitors.monitoring.coreos.com" in kubectl("get", "crd", "--output", "name")
+    given.append(f"monitoring.enabled={str(monitored).lower()}")
     cluster = Cluster(stack, namespace, tuple(given), folder)
     try:
         rendered = cluster.render()

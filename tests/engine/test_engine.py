@@ -177,6 +177,24 @@ def test_passwords_of_a_stack_are_encrypted_in_its_state_and_in_the_clear_in_its
     assert not [name for name, password in given.items() if any(password in text for text in elsewhere)]
 
 
+@pytest.mark.parametrize("stack", ["dev", "prod"])
+def test_a_secret_that_leaves_the_stack_stays_in_the_cluster_and_no_pod_is_touched(
+    brought_up: Callable[[str], Session], stack: str
+) -> None:
+    session = brought_up(stack)
+    made = credentials.generate()
+    given = {user.value: made.of(user) for user in RedisUser} | {"sentinel-auth": made.sentinel_auth}
+    session.stack.set_config("passwords", ConfigValue(json.dumps(given), secret=True))
+    session.up()
+    before = objects(session)
+    session.provider.forget()
+    session.stack.remove_config("passwords")
+    assert changes(session.up()) == [("delete", "auth")]  # from the state
+    assert session.provider.calls == []
+    assert objects(session) == before
+    assert f"Secret cache-{stack}/redis-auth" in before
+
+
 def test_applications_find_addresses_but_no_password_in_the_outputs(dev: Session) -> None:
     outputs = dev.stack.outputs()
     assert outputs["sentinelAddress"].value == "sentinel.cache-dev.svc:26379"

@@ -73,6 +73,10 @@ logs: $(VENV)/.up ## logs of the local processes: NAME=redis-0
 render: $(VENV)/.dev ## write a stack's manifests for kubectl, without the Pulumi CLI: STACK=dev
 	@$(BIN)/python -m infra.render $(STACK)
 
+.PHONY: deploy
+deploy: $(VENV)/.dev ## deploy an environment, step by step: STACK=dev ARGS="--dry-run --with kubectl --from ready"
+	@$(BIN)/cachestack deploy $(STACK) $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 	@$(BIN)/ruff check .

@@ -11,6 +11,13 @@ SET: Final = "The Redis set"
 
 COMMANDS: Final = (
     Command(
+        name="deploy",
+        load="infra.deploy.command:deploy",
+        help="Deploy an environment; then measure its hit rate and warm the cache.",
+        panel=SET,
+        extras=("infra",),
+    ),
+    Command(
         name="handover",
         load="infra.handover_command:handover",
         help="Let the master hand over to a replica, without losing a write.",

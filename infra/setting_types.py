@@ -66,6 +66,9 @@ Interval = Annotated[str, Meta(pattern=r"^[1-9][0-9]{0,2}s\Z", description="1s t
 RedisCount = Annotated[int, Meta(ge=2, le=9, description="a whole number, 2 to 9")]
 SentinelCount = Annotated[int, Meta(ge=3, le=9, description="a whole number, 3 to 9")]
 Clients = Annotated[int, Meta(ge=32, le=60000, description="a whole number, 32 to 60000")]
+PortNumber = Annotated[int, Meta(ge=1, le=65535, description="a TCP port, 1 to 65535")]
+HitRate = Annotated[float, Meta(ge=0, le=1, description="a share of lookups, 0 to 1, such as 0.8")]
+Lookups = Annotated[int, Meta(ge=1, le=1_000_000_000, description="a whole number, 1 to 1000000000")]
 PriorityValue = Annotated[int, Meta(ge=0, le=1_000_000_000, description="a whole number, 0 to 1000000000")]
 UpToNine = Annotated[int, Meta(ge=0, le=9, description="a whole number, 0 to 9")]
 SavePoints = Annotated[

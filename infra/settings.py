@@ -14,7 +14,7 @@ import msgspec
 
 from cacheclient import strict
 from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, set_name
-from infra import settings_rules
+from infra import settings_rules, stack_files
 from infra.setting_types import (
     Backups,
     Cidrs,
@@ -25,18 +25,21 @@ from infra.setting_types import (
     Days,
     Endpoint,
     Flag,
+    HitRate,
     Image,
     Interval,
     KeyId,
     KeyPatterns,
     Labels,
     Limits,
+    Lookups,
     Name,
     Names,
     OptionalBucket,
     OptionalImage,
     OptionalName,
     Password,
+    PortNumber,
     Prefix,
     Price,
     PriorityValue,
@@ -55,7 +58,7 @@ from infra.setting_types import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 
 class Group(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -219,6 +222,24 @@ class Network(Group, frozen=True, kw_only=True):
     client_namespaces: Names = ()
 
 
+class Application(Group, frozen=True, kw_only=True):
+    """The application that ``cachestack deploy`` rolls after the set, and what its caches have to show afterwards.
+
+    ``deployment`` is its Deployment in ``namespace``; without one, nothing is rolled or measured. ``image`` is rolled
+    into ``container``, which need not be named where the pods have one; without an image, what runs is left as it is.
+    Its pods serve the cache API's ``/cache/stats`` on ``port``: of at least ``min_lookups`` lookups, a share of
+    ``hit_rate`` has to be found in L1 or L2.
+    """
+
+    namespace: OptionalName = ""
+    deployment: OptionalName = ""
+    container: OptionalName = ""
+    image: OptionalImage = ""
+    port: PortNumber = 8080
+    hit_rate: HitRate = 0.80
+    min_lookups: Lookups = 1000
+
+
 class Passwords(Group, frozen=True, kw_only=True):
     """One password per Redis user, and that of the Sentinels. Never shown."""
 
@@ -258,6 +279,7 @@ class Settings(Group, frozen=True, kw_only=True):
     cost: Cost
     tls: Tls
     network: Network
+    application: Application
     passwords: Passwords | None = None
 
 
@@ -290,3 +312,16 @@ def parse(stack: str, raw: Mapping[str, object]) -> Settings:
     if faults:
         raise SettingsError(stack, faults)
     return settings
+
+
+def load(stack: str, overrides: Sequence[str] = ()) -> Settings:
+    """Return the settings of a stack file, with ``path.to.key=value`` overrides.
+
+    Raises:
+        StackFileError: if the file or an override cannot be read.
+        SettingsError: with every fault found. Both are ValueErrors.
+    """
+    values = stack_files.read(stack)
+    for assignment in overrides:
+        stack_files.override(values, assignment)
+    return parse(stack, values)

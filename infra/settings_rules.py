@@ -31,7 +31,9 @@ STORAGE_PER_MAXMEMORY: Final = 3
 
 def contradictions(settings: Settings) -> Iterator[str]:
     """Yield one line, path first, per rule that the settings break; a rule on a refused value says nothing."""
-    for rule in (quorum, timing, memory, storage, backup, cpu, priority, addresses, schedules, alert_limits.faults):
+    for rule in (
+        quorum, timing, memory, storage, backup, cpu, priority, addresses, schedules, application, alert_limits.faults,
+    ):  # fmt: skip
         try:
             yield from rule(settings)
         except RefusedError:
@@ -157,6 +159,19 @@ def priority(settings: Settings) -> Iterator[str]:
             f"priority.className: {name!r} is not allowed; priority.value ({value}) declares a class, which needs a "
             "name that does not begin with system-"
         )
+
+
+def application(settings: Settings) -> Iterator[str]:
+    """Require that an application which is to be rolled can be found."""
+    given = settings.application
+    if bool(given.deployment) != bool(given.namespace):
+        yield (
+            f"application.deployment: {given.deployment!r} is not allowed with application.namespace "
+            f"{given.namespace!r}; both, or neither: the Deployment that is rolled, and where it is"
+        )
+    for name, value in (("image", given.image), ("container", given.container)):
+        if value and not given.deployment:
+            yield f"application.{name}: {value!r} is not allowed without application.deployment, which runs it"
 
 
 def addresses(settings: Settings) -> Iterator[str]:

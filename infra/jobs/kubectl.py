@@ -21,21 +21,22 @@ class Kubectl:
         self.namespace = namespace
         self._command = ["kubectl", "--namespace", namespace, *(["--context", context] if context else [])]
 
-    def run(self, *arguments: str, stdin: str | None = None) -> str:
-        """Run kubectl and return what it prints."""
+    def run(self, *arguments: str, stdin: str | None = None, seconds: float | None = None) -> str:
+        """Run kubectl, for ``seconds`` at most (CALL_SECONDS), and return what it prints."""
+        seconds = CALL_SECONDS if seconds is None else seconds
         try:
             done = subprocess.run(
                 [*self._command, *arguments],
                 input=stdin,
                 capture_output=True,
                 text=True,
-                timeout=CALL_SECONDS,
+                timeout=seconds,
                 check=False,
             )
         except FileNotFoundError:
-            raise UsageError("kubectl was not found: a restore in a cluster goes through it") from None
+            raise UsageError("kubectl was not found: what is done in a cluster goes through it") from None
         except subprocess.TimeoutExpired:
-            raise JobError(f"kubectl {arguments[0]} did not answer within {CALL_SECONDS:g} s") from None
+            raise JobError(f"kubectl {arguments[0]} did not answer within {seconds:g} s") from None
         if done.returncode != 0:
             raise JobError(f"kubectl {' '.join(arguments[:3])}: {(done.stderr or done.stdout).strip()}")
         return done.stdout

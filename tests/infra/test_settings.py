@@ -31,6 +31,7 @@ MINIMAL: dict[str, Any] = {
     "cost": {},
     "tls": {},
     "network": {},
+    "application": {},
 }
 
 

@@ -19,8 +19,17 @@ from infra.local.errors import LocalError
 from infra.local.programs import STACK
 
 
+def _stacks(incomplete: str) -> list[str]:
+    return [name for name in (STACK, *stack_files.names()) if name.startswith(incomplete)]
+
+
 def handover(
-    stack: Annotated[str, typer.Argument(help="The stack, as in Pulumi.STACK.yaml, or local: the set of `make up`.")],
+    stack: Annotated[
+        str,
+        typer.Argument(
+            help="The stack, as in Pulumi.STACK.yaml, or local: the set of `make up`.", autocompletion=_stacks
+        ),
+    ],
     *,
     execute: Annotated[bool, typer.Option("--execute", "--yes", help="Do it; without, only the plan is told.")] = False,
     as_json: AsJson = False,

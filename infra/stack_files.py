@@ -36,6 +36,11 @@ class _UniqueKeyLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
+def names(root: Path = ROOT) -> list[str]:
+    """Return the names of the stacks that have a file."""
+    return sorted(file.suffixes[0][1:] for file in root.glob("Pulumi.*.yaml"))
+
+
 def read(stack: str, root: Path = ROOT) -> dict[str, Any]:
     """Return the plain settings of a stack: the schema's defaults under the stack file's values.
 
@@ -45,8 +50,7 @@ def read(stack: str, root: Path = ROOT) -> dict[str, Any]:
     defaults = {key: spec["default"] for key, spec in _config(root / "Pulumi.yaml").items() if "default" in spec}
     path = root / f"Pulumi.{stack}.yaml"
     if not path.is_file():
-        known = sorted(file.suffixes[0][1:] for file in root.glob("Pulumi.*.yaml"))
-        raise StackFileError(f"stack {stack}: there is no {path.name}; allowed: {', '.join(known)}")
+        raise StackFileError(f"stack {stack}: there is no {path.name}; allowed: {', '.join(names(root))}")
     return defaults | own_keys(_config(path), source=path.name)
 
 

@@ -88,7 +88,7 @@ def _parameter(action: argparse.Action, title: str) -> inspect.Parameter:
         panel = title[:1].upper() + title[1:] if title not in ("options", "positional arguments") else None
         option = typer.Option(
             *action.option_strings, help=action.help, rich_help_panel=panel, show_default=False,
-            metavar=None if kind is bool else metavar,
+            metavar=None if kind is bool else metavar, autocompletion=_completion(action),
         )  # fmt: skip
     else:
         option = typer.Argument(help=action.help, show_default=False, metavar=metavar)
@@ -124,6 +124,16 @@ def _check(action: argparse.Action, text: str) -> None:
             action.type(text)
     except (argparse.ArgumentTypeError, ValueError) as error:
         raise Failure(f"{name}: {error}", ExitCode.USAGE) from error
+
+
+def _completion(action: argparse.Action) -> Callable[[str], list[str]] | None:
+    """Return what tells the choices that a word may become; None if there are none."""
+    choices = [str(choice) for choice in action.choices or ()]
+
+    def complete(incomplete: str) -> list[str]:
+        return [choice for choice in choices if choice.startswith(incomplete)]
+
+    return complete if choices else None
 
 
 def _text(metavar: Any) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.metadata import entry_points
@@ -105,3 +106,21 @@ def test_python_m_is_the_same_command_and_a_reader_that_has_gone_is_no_failure()
     shell = f"set -o pipefail; {sys.executable} -m cacheclient doctor --help | head -n 1 >/dev/null"
     done = subprocess.run(["/bin/bash", "-c", shell], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("typed", "completed"),
+    [
+        ("cachestack do", {"doctor"}),
+        ("cachestack backup re", {"restore"}),
+        ("cachestack backup restore --na", {"--namespace"}),
+        ("cachestack backup create --kind s", {"scheduled", "safety"}),
+        ("cachestack handover sta", {"staging"}),
+        ("cachestack handover l", {"local"}),
+    ],
+)
+def test_the_shell_completes_commands_options_and_values(typed: str, completed: set[str]) -> None:
+    words = {"_CACHESTACK_COMPLETE": "complete_bash", "COMP_WORDS": typed, "COMP_CWORD": str(typed.count(" "))}
+    command = [sys.executable, "-m", "cacheclient"]
+    done = subprocess.run(command, env={**os.environ, **words}, capture_output=True, text=True, check=True)
+    assert set(done.stdout.split()) == completed

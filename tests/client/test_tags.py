@@ -14,6 +14,7 @@ from cacheclient.keys import KeySpace
 from cacheclient.loads import Loads
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT
+from cacheclient.reading import Reader
 from cacheclient.tags import Tags
 from tests.client.conftest import Hand, Source
 from tests.client.racing import Patch, Race, Scene, in_l1, proofs
@@ -243,6 +244,50 @@ async def an_owed_tag_is_paid(scene: Scene) -> None:
     assert await other.get("a", MISSING) is MISSING
 
 
+async def read_that_waits_for_a_token(hand: Hand) -> tuple[AsyncCache, asyncio.Future[Any]]:
+    """Return a cache, and its read of an entry whose tag Redis is asked for, and does not answer."""
+    cache = await hand.cache()
+    await cache.set("a", "old", tags=["t"])
+    await cache.set("b", "old")
+    hand.push(cache)
+    await cache.get("b")  # the namespace's own token is known now
+    entry_reply = hand.store.hold("fetch", executed=True)
+    read = cache._parts.reader.read("a")
+    await entry_reply.reached.wait()
+    marker_reply = hand.store.hold("fetch", executed=True)
+    entry_reply.go.set()
+    await marker_reply.reached.wait()
+    return cache, read
+
+
+async def a_read_has_its_answer_when_its_cache_has_closed(scene: Scene) -> None:
+    cache, read = await read_that_waits_for_a_token(scene.hand)
+    await cache._parts.reader.close()
+    assert read.done()
+    assert read.result() == (None, False)
+
+
+async def a_cache_closes_although_a_read_waits_for_redis(scene: Scene) -> None:
+    cache, _ = await read_that_waits_for_a_token(scene.hand)
+    async with asyncio.timeout(scene.patience):
+        await cache._parts.reader.close()
+
+
+def closing_waits_for_nobody(patch: pytest.MonkeyPatch) -> None:
+    async def close(self: Reader) -> None:
+        for task in self._settling:
+            task.cancel()
+
+    patch.setattr(Reader, "close", close)
+
+
+def closing_cancels_nobody(patch: pytest.MonkeyPatch) -> None:
+    async def close(self: Reader) -> None:
+        await asyncio.shield(asyncio.gather(*self._settling))
+
+    patch.setattr(Reader, "close", close)
+
+
 def tokens_are_read_after_the_load(patch: pytest.MonkeyPatch) -> None:
     async def store_loaded(
         self: Loads, job: Any, expected: bytes, value: Any, seconds: float, _: Any, fence: Any
@@ -281,6 +326,8 @@ RACES: Final[dict[Race, Patch]] = {
     a_tag_is_invalidated_in_this_process: changes_end_no_l1_entries,
     a_cleared_entry_is_on_its_way_to_l1: clearing_forgets_nothing,
     an_owed_tag_is_paid: nothing_is_owed,
+    a_read_has_its_answer_when_its_cache_has_closed: closing_waits_for_nobody,
+    a_cache_closes_although_a_read_waits_for_redis: closing_cancels_nobody,
 }
 
 

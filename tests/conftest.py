@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import importlib.util
+import itertools
 import shutil
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -26,7 +26,7 @@ settings.register_profile("tests", max_examples=60, deadline=None, database=None
 settings.load_profile("tests")
 
 PATIENCE: Final = 10.0  # seconds that a test waits for something that takes milliseconds on an idle machine
-_numbers = count(1)
+_numbers = itertools.count(1)
 
 
 def pytest_configure() -> None:
@@ -78,7 +78,10 @@ class Server:
         self._settings = settings
         # A node of a cluster also listens for the others, on the port that is 10,000 higher.
         self.port = free_port(and_plus=10_000 if "--cluster-enabled" in settings else 0)
-        self.client = redis.Redis(port=self.port, protocol=2, retry=Retry(NoBackoff(), 0))
+        ca = dict(itertools.pairwise(settings)).get("--tls-ca-cert-file")
+        self._listens = ("--port", "0", "--tls-port") if ca else ("--port",)
+        retry = Retry(NoBackoff(), 0)
+        self.client = redis.Redis(port=self.port, protocol=2, retry=retry, ssl=bool(ca), ssl_ca_certs=ca)
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -87,7 +90,7 @@ class Server:
 
     def start(self) -> Self:
         """Start the process and wait until it answers, even if only to ask for a password."""
-        command = [*self._command, "--port", str(self.port), *self._settings]
+        command = [*self._command, *self._listens, str(self.port), *self._settings]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + PATIENCE
         while True:

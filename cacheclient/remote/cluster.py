@@ -115,7 +115,9 @@ class Cluster:
                 await self._surveyed.wait()
                 await asyncio.gather(*(shard.link.until_ready() for shard in self._shards))
         except TimeoutError:
-            _log.warning("cacheclient: no Redis Cluster yet; serving from loaders until there is one")
+            _log.warning(
+                "cacheclient: no Redis Cluster yet (%s); serving from loaders until there is one", self._survey.trouble
+            )
 
     async def close(self) -> None:
         """Stop, and close all connections."""
@@ -135,6 +137,8 @@ class Cluster:
 
     def everywhere(self) -> list[Connection]:
         """Return the connections to all masters; raise UnavailableError if one is away, or a slot has no master."""
+        if not self.version:
+            raise UnavailableError(f"no Redis Cluster was found: {self._survey.trouble or 'nobody has answered yet'}")
         if None in self._owners:
             raise UnavailableError("some slots of the cluster have no master at the moment")
         return [shard.link.current() for shard in self._shards]

@@ -28,6 +28,7 @@ from redis.exceptions import RedisError
 from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
 from cacheclient.remote.address import Address, Target
+from cacheclient.remote.encryption import redis_py_options
 from cacheclient.remote.slots import Range, View, agree, parse_view
 
 _PER_TERM: Final = 5
@@ -59,6 +60,7 @@ class Survey:
         self._asking: dict[Address, asyncio.Task[View | None]] = {}
         self._masters: frozenset[Address] = frozenset()
         self._known = frozenset(target.nodes)
+        self.trouble = ""  # why a node could not be asked, last
         self._found: Found | None = None
         self._hurried = asyncio.Event()
         self._ended: asyncio.Future[None] | None = None
@@ -162,7 +164,8 @@ class Survey:
             client = self._clients[node] = _client(node, self._target, self._timeout)
         try:
             return parse_view(await client.execute_command("CLUSTER", "SLOTS"), node)  # type: ignore[no-untyped-call]
-        except (RedisError, OSError, TimeoutError):
+        except (RedisError, OSError, TimeoutError) as error:
+            self.trouble = f"{node}: {error}"
             return None
 
     async def _forget_strangers(self) -> None:
@@ -185,5 +188,5 @@ def _client(node: Address, target: Target, timeout: float) -> redis.asyncio.Redi
     return redis.asyncio.Redis(
         host=node.host, port=node.port, username=target.username or None, password=target.password or None,
         ssl=target.tls, protocol=2, decode_responses=True, socket_timeout=timeout, socket_connect_timeout=timeout,
-        retry=Retry(NoBackoff(), 0),
+        retry=Retry(NoBackoff(), 0), **(redis_py_options(target.tls_files) if target.tls else {}),
     )  # fmt: skip

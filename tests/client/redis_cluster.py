@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
+import pytest
 import redis
 
 from tests.conftest import PATIENCE, Server
@@ -17,6 +19,9 @@ _SETTINGS: Final = (
     "--repl-diskless-sync-delay", "0", "--cluster-allow-reads-when-down", "yes",
     "--cluster-replica-validity-factor", "0",
 )  # fmt: skip
+# Clusters by the server of their nodes; the first of this machine runs in every test run, the others in test-compat.
+KINDS: Final = {"cluster": "", "cluster-redis-6.2": "redis-6.2", "cluster-valkey-9.1": "valkey-9.1"}
+EACH_KIND: Final = [pytest.param(kind, marks=[pytest.mark.slow] if server else []) for kind, server in KINDS.items()]
 
 
 def now(condition: Callable[[], Any], within: float = 3 * PATIENCE) -> Any:
@@ -28,13 +33,32 @@ def now(condition: Callable[[], Any], within: float = 3 * PATIENCE) -> Any:
     return result
 
 
+def _encrypted(folder: Path) -> tuple[str, ...]:
+    return (
+        "--tls-cluster", "yes", "--tls-replication", "yes", "--tls-auth-clients", "no",
+        "--tls-ca-cert-file", str(folder / "ca.crt"), "--tls-cert-file", str(folder / "tls.crt"),
+        "--tls-key-file", str(folder / "tls.key"),
+    )  # fmt: skip
+
+
 class RedisCluster:
-    """Masters with one replica each. ``masters`` and ``replicas`` are what they were at first."""
+    """Masters with one replica each. ``masters`` and ``replicas`` are what they were at first.
+
+    ``tls`` is a folder with ca.crt, tls.crt and tls.key: nothing is in clear text then, and ``ca`` is to be trusted.
+    """
 
     def __init__(
-        self, launch: Callable[..., Server], binary: str = "", shards: int = 3, *, replicas: bool = True
+        self,
+        launch: Callable[..., Server],
+        kind: str = "cluster",
+        shards: int = 3,
+        *,
+        replicas: bool = True,
+        tls: Path | None = None,
     ) -> None:
-        self._launch, self._binary = launch, binary
+        self._launch, self._binary = launch, KINDS[kind]
+        self._settings = (*_SETTINGS, *_encrypted(tls)) if tls else _SETTINGS
+        self.ca = str(tls / "ca.crt") if tls else None
         self._client: redis.RedisCluster | None = None
         self.masters = [self.node() for _ in range(shards)]
         self.replicas = [self.node() for _ in range(shards if replicas else 0)]
@@ -52,13 +76,15 @@ class RedisCluster:
 
     def node(self) -> Server:
         """Start a server that belongs to no cluster yet."""
-        return self._launch(self._binary, *_SETTINGS)
+        return self._launch(self._binary, *self._settings)
 
     @property
     def client(self) -> redis.RedisCluster:
         """Return the tests' own view of what is stored."""
         if self._client is None:
-            self._client = redis.RedisCluster(host="127.0.0.1", port=self.masters[0].port, protocol=2)
+            self._client = redis.RedisCluster(
+                host="127.0.0.1", port=self.masters[0].port, protocol=2, ssl=bool(self.ca), ssl_ca_certs=self.ca
+            )
         return self._client
 
     @property
@@ -67,7 +93,9 @@ class RedisCluster:
 
     @property
     def url(self) -> str:
-        return "redis+cluster://" + ",".join(f"127.0.0.1:{master.port}" for master in self.masters)
+        return f"redis{'s' if self.ca else ''}+cluster://" + ",".join(
+            f"127.0.0.1:{master.port}" for master in self.masters
+        )
 
     def meet(self, other: Server) -> None:
         self.masters[0].ask("CLUSTER", "MEET", "127.0.0.1", str(other.port))

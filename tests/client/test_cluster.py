@@ -7,6 +7,7 @@ import contextlib
 import time
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any, Final
 
 import pytest
@@ -15,28 +16,46 @@ from cacheclient import MISSING, AsyncCache, CacheOptions, L1Options, L2Options,
 from cacheclient.clock import JointGate
 from cacheclient.missing import ABSENT
 from cacheclient.remote.slots import slot_of
-from tests.client.redis_cluster import RedisCluster
+from infra.local import binaries
+from infra.local.errors import LocalError
+from tests.client.redis_cluster import EACH_KIND, RedisCluster
 from tests.conftest import PATIENCE, Server, until
 
 STALENESS: Final = 2.0  # past which a stalled event loop loses its tenure: machines that run tests stall
 OPTIONS: Final = CacheOptions(
     l1=L1Options(jitter=0), l2=L2Options(timeout=1.0, connect_timeout=10), sync=SyncOptions(max_staleness=STALENESS)
 )
+IMPATIENT: Final = CacheOptions(l2=L2Options(timeout=1.0, connect_timeout=0.5))
 Opened = Callable[..., Awaitable[AsyncCache]]
 
 
-@pytest.fixture(scope="module")
-def lasting(launch: Callable[..., Server]) -> Iterator[RedisCluster]:
+@pytest.fixture(scope="module", params=EACH_KIND)
+def lasting(request: pytest.FixtureRequest, launch: Callable[..., Server]) -> Iterator[RedisCluster]:
     """Return a cluster that keeps its masters, though not the slots of each."""
-    cluster = RedisCluster(launch, replicas=False)
+    cluster = RedisCluster(launch, request.param, replicas=False)
+    yield cluster
+    cluster.kill()
+
+
+@pytest.fixture(params=EACH_KIND)
+def cluster(request: pytest.FixtureRequest, launch: Callable[..., Server]) -> Iterator[RedisCluster]:
+    """Return a cluster with replicas, to do harm to."""
+    cluster = RedisCluster(launch, request.param)
     yield cluster
     cluster.kill()
 
 
 @pytest.fixture
-def cluster(launch: Callable[..., Server]) -> Iterator[RedisCluster]:
-    """Return a cluster with replicas, to do harm to."""
-    cluster = RedisCluster(launch)
+def encrypted(launch: Callable[..., Server], tmp_path: Path) -> Iterator[RedisCluster]:
+    """Return a cluster with replicas whose nodes listen to TLS only, to each other, too."""
+    certificates = pytest.importorskip("infra.certificates")
+    for name, text in certificates.generate(("127.0.0.1", "localhost")).items():
+        (tmp_path / name).write_text(text)
+    try:
+        binaries.require_tls(binaries.find())
+    except LocalError as error:
+        pytest.skip(str(error))
+    cluster = RedisCluster(launch, tls=tmp_path)
     yield cluster
     cluster.kill()
 
@@ -267,6 +286,39 @@ async def test_a_master_dies_and_its_replica_follows_with_nothing_stale(
     assert watch.stale == []
     assert all(not cache.stats().circuit_open for cache in readers)
     assert await writer.set_many(dict.fromkeys(watch.version, 1))
+
+
+async def test_over_tls_a_cluster_is_heard_and_a_replica_that_leads_is_followed(
+    encrypted: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    settings = {"options": OPTIONS, "ca_file": encrypted.ca}
+    reader, writer = [await opened(encrypted.url, namespace, **settings) for _ in range(2)]
+    await listening(reader, writer)
+    keys = [f"k{n}" for n in range(30)]
+    assert await writer.set_many(dict.fromkeys(keys, 1))
+    await in_l1(reader, keys, 1)
+    assert await writer.set_many(dict.fromkeys(keys, 2))
+    await until(lambda: all(reader.peek(key) is ABSENT for key in keys))
+    assert await reader.get_many(keys) == dict.fromkeys(keys, 2)
+    slot = slot_of(f"{namespace}:v1:k0")
+    old = encrypted.owner(slot)
+    old.kill()
+
+    async def stored() -> bool:
+        return await writer.set("k0", 3) and await reader.get("k0") == 3
+
+    await eventually(stored)
+    assert encrypted.owner(slot) in encrypted.replicas
+
+
+async def test_a_cluster_whose_authority_is_not_trusted_is_not_used(
+    encrypted: RedisCluster, opened: Opened, namespace: str
+) -> None:
+    cache = await opened(encrypted.url, namespace, options=IMPATIENT)  # the machine's authorities do not know it
+    assert not await cache.set("a", 1)
+    report = await cache.doctor()
+    assert not report.ok
+    assert "certificate" in str(report)
 
 
 async def test_a_master_that_most_others_do_not_confirm_is_asked_nothing(

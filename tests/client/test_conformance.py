@@ -34,7 +34,7 @@ from cacheclient import (
     SyncOptions,
 )
 from cacheclient.testing import FakeClock, Fleet
-from tests.client.redis_cluster import RedisCluster
+from tests.client.redis_cluster import EACH_KIND, KINDS, RedisCluster
 from tests.conftest import BINARIES, Server, until
 
 OPTIONS: Final = CacheOptions(
@@ -43,7 +43,7 @@ OPTIONS: Final = CacheOptions(
     lock=LockOptions(load_timeout=3, lease=4, wait=4),
     sync=SyncOptions(max_staleness=0.5),
 )
-SERVERS: Final = [*BINARIES, "cluster"]
+SERVERS: Final = [*BINARIES, *EACH_KIND]
 # A stalled event loop loses its tenure over a cluster after this long: machines that run tests stall.
 CLUSTER_OPTIONS: Final = dataclasses.replace(
     OPTIONS, l2=L2Options(timeout=1.0, connect_timeout=10), sync=SyncOptions(max_staleness=2.0)
@@ -112,8 +112,8 @@ Backend = Server | RedisCluster | Fleet | None
 @pytest.fixture(scope="session", params=["memory", "fake", *SERVERS])
 def backend(request: pytest.FixtureRequest, launch: Callable[..., Server]) -> Iterator[Backend]:
     """Each server in turn, and the fake one; None is ``memory://``."""
-    if request.param == "cluster":
-        cluster = RedisCluster(launch, replicas=False)
+    if request.param in KINDS:
+        cluster = RedisCluster(launch, request.param, replicas=False)
         yield cluster
         cluster.kill()
     elif request.param == "fake":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -37,25 +38,50 @@ def stats(
 
 def _show(figures: dict[str, Any]) -> None:
     tiers = {name: figures[name] for name in ("l1", "l2", "combined") if isinstance(figures.get(name), dict)}
-    columns = list(dict.fromkeys(column for tier in tiers.values() for column in tier))
-    table = Table("tier", *(column.replace("_", " ") for column in columns), box=None, padding=(0, 2, 0, 0))
-    for name, tier in tiers.items():
-        table.add_row(name, *(_text(column, tier.get(column)) for column in columns))
-    console().print(table)
-    for name, value in figures.items():
-        if name not in tiers:
-            console().print(f"{name.replace('_', ' ')}: {_plain(value)}", markup=False)
+    rows = [{"tier": name, **tier} for name, tier in tiers.items()]
+    console().print(_table(rows))
+    console().print(
+        "\n".join(_lines({name: value for name, value in figures.items() if name not in tiers})), markup=False
+    )
 
 
-def _text(name: str, value: Any) -> str:
-    if value is None:
+def _table(rows: Sequence[Mapping[str, Any]]) -> Table:
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    table = Table(*(_words(column) for column in columns), box=None, padding=(0, 2, 0, 0), header_style="dim")
+    for row in rows:
+        table.add_row(*(text(column, row.get(column)) for column in columns))
+    return table
+
+
+def _lines(section: Mapping[Any, Any], indent: str = "") -> Iterator[str]:
+    """Yield a line for each figure; those of an inner section stand below its name."""
+    for name, value in section.items():
+        inner = value if isinstance(value, dict) else dict(enumerate(value, 1)) if isinstance(value, list) else None
+        if inner:
+            yield f"{indent}{_words(name)}"
+            yield from _lines(inner, f"{indent}  ")
+        else:
+            yield f"{indent}{_words(name)}: {text(str(name), value)}"
+
+
+def _words(name: Any) -> str:
+    return str(name).replace("_", " ")
+
+
+def text(name: str, value: Any) -> str:
+    """Return a figure as people read it; its name tells the unit."""
+    if value in (None, {}, []):
         return "-"
-    if name.endswith("rate"):
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return _number(name, value) if isinstance(value, int | float) else str(value)
+
+
+def _number(name: str, value: float) -> str:
+    if name.endswith(("rate", "ratio")):
         return f"{value:.1%}"
-    return f"{value * 1000:.3g} ms" if name.endswith("_seconds") else f"{value:,}"
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{name} {_plain(each)}" for name, each in value.items()) or "none"
-    return {True: "yes", False: "no", None: "-"}[value] if isinstance(value, bool | None) else str(value)
+    if name.endswith("_seconds"):
+        return f"{value * 1000:.3g} ms" if abs(value) < 1 else f"{value:,.1f} s"
+    if isinstance(value, int) or abs(value) >= 1000:  # noqa: PLR2004  no part of it matters
+        return f"{value:,.0f}"
+    return f"{value:,.4g}"

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from cacheclient import Cache
+from cacheclient.cli import statistics
 from cacheclient.contract import Env, ExitCode
 from tests.conftest import PATIENCE, free_port
 
@@ -225,7 +226,29 @@ def test_stats_of_a_process_come_from_its_api(run: Run, api: str) -> None:
     said = run("stats", "--api", api)
     assert said.out.splitlines()[0].split() == ["tier", *" ".join(figures["l1"]).replace("_", " ").split()]
     assert re.search(r"^l1 +- ", said.out, re.MULTILINE), "no lookups, no hit rate"
-    assert f"loads: {figures['loads']}\n" in said.out
+    assert f"\nloads: {figures['loads']}\n" in said.out
+    assert "\nerrors: -\n" in said.out
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "shown"),
+    [
+        ("hit_rate", 0.8512, "85.1%"), ("p95_seconds", 0.00213, "2.13 ms"), ("outage_seconds", 75.0, "75.0 s"),
+        ("lookups", 1234567, "1,234,567"), ("size_mb", 12.345678, "12.35"), ("money", 12345.6, "12,346"),
+        ("open", True, "yes"), ("open", False, "no"), ("p95_seconds", None, "-"), ("errors", {}, "-"),
+        ("name", "a", "a"),
+    ],
+)  # fmt: skip
+def test_a_figure_is_shown_by_what_its_name_says(name: str, value: Any, shown: str) -> None:
+    assert statistics.text(name, value) == shown
+
+
+def test_sections_are_indented(monkeypatch: pytest.MonkeyPatch, run: Run) -> None:
+    figures = {"l1": {"hit_rate": 0.5}, "savings": {"queries": 7, "cost": {"per_hour": 0.25}}, "curve": [{"size": 2.0}]}
+    monkeypatch.setattr(statistics, "ask", lambda *_, **__: figures)
+    assert run("stats", "--api", "http://x").out.splitlines()[2:] == [
+        "savings", "  queries: 7", "  cost", "    per hour: 0.25", "curve", "  1", "    size: 2",
+    ]  # fmt: skip
 
 
 def test_a_process_explains_its_own_l1_to_administrators(run: Run, api: str, tmp_path: Path) -> None:

@@ -21,9 +21,17 @@ _OURS: Final = ("cacheclient", "dashboards", "alerts", "infra")
 
 
 def declared() -> Mapping[str, Command]:
-    """Return every command by name, those of other packages last."""
-    others = sorted(entry_points(group=GROUP), key=lambda point: point.name)
-    return {command.name: command for commands in (COMMANDS, *(p.load() for p in others)) for command in commands}
+    """Return every command by name, those of other packages last; a name that is taken stays whose it is."""
+    found = {command.name: command for command in COMMANDS}
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            commands = point.load()
+        except Exception as error:  # noqa: BLE001  whatever a package of somebody else's raises, ours go on
+            _failed(NAME, f"the commands of {point.value} are left out: {type(error).__name__}: {error}", 0)
+        else:
+            for command in commands:
+                found.setdefault(command.name, command)
+    return found
 
 
 def load(command: Command) -> Any:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import TYPE_CHECKING
 
 import pytest
 
 from cacheclient import cli
 from cacheclient.cli import application
-from cacheclient.cli.command import Command, Failure
+from cacheclient.cli.command import GROUP, Command, Failure
 from cacheclient.contract import ExitCode
 
 if TYPE_CHECKING:
@@ -84,6 +84,27 @@ def test_a_missing_extra_is_named_with_what_to_type(monkeypatch: pytest.MonkeyPa
     with pytest.raises(Failure, match=r"^boto3 is not installed: pip install 'cachestack\[cli,jobs\]'$") as raised:
         application.load(command)
     assert raised.value.code == ExitCode.USAGE
+
+
+def test_a_package_that_cannot_be_loaded_costs_its_own_commands_only(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken = EntryPoint("other", "no_such_package:COMMANDS", GROUP)
+    own = EntryPoint("dashboards", "dashboards.commands:COMMANDS", GROUP)
+    monkeypatch.setattr(application, "entry_points", lambda group: [own, broken] if group == GROUP else [])
+    said = run("--help")
+    assert said.code == ExitCode.DONE
+    assert " top " in said.out
+    assert said.err == (
+        "cachestack: the commands of no_such_package:COMMANDS are left out: "
+        "ModuleNotFoundError: No module named 'no_such_package'\n"
+    )
+
+
+def test_nobody_takes_the_name_of_a_command(monkeypatch: pytest.MonkeyPatch) -> None:
+    taken = (Command(name="doctor", load="x:y", help="", panel=""), Command(name="mine", load="x:y", help="", panel=""))
+    monkeypatch.setattr("dashboards.commands.COMMANDS", taken)
+    found = application.declared()
+    assert found["doctor"] == DECLARED["doctor"]
+    assert found["mine"] == taken[1]
 
 
 def test_without_the_extra_of_the_command_line_itself_one_line_says_so() -> None:

@@ -1,4 +1,4 @@
-"""What Prometheus and Grafana need: a ServiceMonitor per set, the rules, and a ConfigMap per dashboard.
+"""What Prometheus and Grafana need: a ServiceMonitor per component, the rules, and a ConfigMap per dashboard.
 
 Custom resources are for clusters with the Prometheus operator: without its definitions the API server refuses them.
 """
@@ -27,13 +27,14 @@ if TYPE_CHECKING:
     from infra.workloads import Scope
 
 _API: Final = "monitoring.coreos.com/v1"
-_JOBS: Final = {Component.REDIS: Job.REDIS, Component.SENTINEL: Job.SENTINEL}
+_JOBS: Final = {Component.REDIS: Job.REDIS, Component.SENTINEL: Job.SENTINEL, Component.API: Job.API}
+_PORTS: Final = {Component.REDIS: "metrics", Component.SENTINEL: "metrics", Component.API: "http"}
 
 
 def service_monitor_spec(scope: Scope, component: Component, settings: MonitoringSettings) -> dict[str, Any]:
-    """Return the ServiceMonitor of a set.
+    """Return the ServiceMonitor of a component.
 
-    It matches all Services of the set; only the headless one has a port named ``metrics``, so each pod is scraped once.
+    It matches all Services of a set; only the headless one has a port named ``metrics``, so each pod is scraped once.
     The job label is set to the name that every rule and panel selects by.
     """
     return {
@@ -41,7 +42,7 @@ def service_monitor_spec(scope: Scope, component: Component, settings: Monitorin
         "namespaceSelector": {"matchNames": [scope.namespace]},
         "endpoints": [
             {
-                "port": "metrics",
+                "port": _PORTS[component],
                 "interval": settings.scrape_interval,
                 "relabelings": [{"action": "replace", "targetLabel": "job", "replacement": _JOBS[component].value}],
             }
@@ -66,7 +67,7 @@ class Monitoring(pulumi.ComponentResource):
     def __init__(self, name: str, scope: Scope, settings: Settings, opts: pulumi.ResourceOptions | None = None) -> None:
         super().__init__("cachestack:monitoring:Monitoring", name, None, opts)
         self._scope, self._settings = scope, settings
-        for component in _JOBS:
+        for component in _JOBS if settings.api.enabled else (Component.REDIS, Component.SENTINEL):
             spec = service_monitor_spec(scope, component, settings.monitoring)
             self._custom(f"{component}-monitor", "ServiceMonitor", component, component.value, spec)
         rules = prometheus_rule_spec(scope.namespace, limits(settings), links(settings.monitoring))

@@ -61,12 +61,7 @@ def allow_server(scope: Scope, component: Component, port: Port, settings: Setti
         "pod_selector": workloads.match(scope, component),
         "policy_types": ["Ingress", "Egress"],
         "ingress": ingress,
-        "egress": [
-            {
-                "to": [{"pod_selector": {"match_labels": own_pods(scope)}}],
-                "ports": [_tcp(Port.REDIS), _tcp(Port.SENTINEL)],
-            }
-        ],
+        "egress": [_to_both_sets(scope)],
     }
 
 
@@ -76,14 +71,33 @@ def allow_backup(scope: Scope, backup: Backup) -> NetworkPolicySpecArgsDict:
         "to": [{"ip_block": _outside(cidr)} for cidr in backup.object_store_cidrs],
         "ports": [{"port": store_port(backup.endpoint), "protocol": "TCP"}],
     }
-    own: NetworkPolicyEgressRuleArgsDict = {
-        "to": [{"pod_selector": {"match_labels": own_pods(scope)}}],
-        "ports": [_tcp(Port.REDIS), _tcp(Port.SENTINEL)],
-    }
     return {
         "pod_selector": workloads.match(scope, Component.BACKUP),
         "policy_types": ["Ingress", "Egress"],
-        "egress": [own, store],
+        "egress": [_to_both_sets(scope), store],
+    }
+
+
+def allow_api(scope: Scope, settings: Settings) -> NetworkPolicySpecArgsDict:
+    """Return the policy of the API's pods: clients and Prometheus reach them, and they reach both sets."""
+    asking = [*settings.network.client_namespaces]
+    if settings.monitoring.enabled:
+        asking.append(settings.monitoring.namespace)
+    ingress: list[NetworkPolicyIngressRuleArgsDict] = (
+        [{"from_": [_namespace(name) for name in asking], "ports": [_tcp(Port.API)]}] if asking else []
+    )
+    return {
+        "pod_selector": workloads.match(scope, Component.API),
+        "policy_types": ["Ingress", "Egress"],
+        "ingress": ingress,
+        "egress": [_to_both_sets(scope)],
+    }
+
+
+def _to_both_sets(scope: Scope) -> NetworkPolicyEgressRuleArgsDict:
+    return {
+        "to": [{"pod_selector": {"match_labels": own_pods(scope)}}],
+        "ports": [_tcp(Port.REDIS), _tcp(Port.SENTINEL)],
     }
 
 
@@ -122,6 +136,8 @@ class Policies(pulumi.ComponentResource):
         }
         if settings.backup.enabled:
             specs["backup"] = (Component.BACKUP, allow_backup(scope, settings.backup))
+        if settings.api.enabled:
+            specs["api"] = (Component.API, allow_api(scope, settings))
         for policy, (component, spec) in specs.items():
             labelled = workloads.metadata(scope, component, f"cache-{policy}")
             NetworkPolicy(policy, metadata=labelled, spec=spec, opts=pulumi.ResourceOptions(parent=self))

@@ -17,15 +17,16 @@ from pulumi_kubernetes.core.v1 import Namespace
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from cacheclient import strict
-from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Label, Port, RedisUser, set_name
-from infra import stack_files
+from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Component, Label, Port, RedisUser, set_name
+from infra import clients, stack_files
 from infra.backups import Backups
+from infra.cache_api import CacheApi
 from infra.monitoring import Monitoring
 from infra.network import Policies
 from infra.redis_ha import RedisHA
 from infra.redis_pods import scope_of
 from infra.settings import Settings, parse
-from infra.topology import sentinel_hosts
+from infra.topology import host, sentinel_hosts
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -73,6 +74,14 @@ def deploy() -> None:
         first.append(Backups("backups", stack, settings, opts=opts))
     guarded = pulumi.ResourceOptions(depends_on=first, protect=settings.protect)
     ha = RedisHA("redis-ha", stack, settings, opts=pulumi.ResourceOptions.merge(opts, guarded))
+    if settings.api.enabled:
+        # After the set, without which it has nothing to serve. Nothing is lost with it: it is not protected.
+        CacheApi(
+            "cache-api",
+            stack,
+            settings,
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ha])),
+        )
     for name, value in exports(stack, settings, ha.sentinel_address).items():
         pulumi.export(name, value)
 
@@ -110,6 +119,10 @@ def exports(stack: str, settings: Settings, sentinel_address: str) -> dict[str, 
         "urlScheme": "rediss+sentinel" if settings.tls.enabled else "redis+sentinel",
         "tlsSecretName": settings.tls.secret_name if settings.tls.enabled else "",
         "dashboardUids": dict(DASHBOARD_UIDS),
+        "clientEnvironment": clients.environment(stack, settings),
+        "apiAddress": f"http://{host(Component.API.value, settings.namespace)}:{Port.API.value}"
+        if settings.api.enabled
+        else "",
     }
 
 

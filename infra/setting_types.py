@@ -139,3 +139,16 @@ Cidrs = Annotated[
 ]
 Spread = Annotated[Literal["hard", "soft"], Meta(description="hard or soft")]
 Password = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,512}\Z", description="16 or more of A-Z a-z 0-9 _ -")]
+CacheNamespace = Annotated[
+    str,
+    Meta(
+        pattern=r"^[a-z][a-z0-9_.-]{0,63}\Z",
+        description="a cache namespace: a lower-case letter, then up to 63 of a-z 0-9 _ . -",
+    ),
+]
+CacheVersion = Annotated[int, Meta(ge=1, le=1_000_000, description="a whole number from 1")]
+Entries = Annotated[int, Meta(ge=0, le=100_000_000, description="a whole number, 0 to 100000000")]
+LongSeconds = Annotated[int, Meta(ge=1, le=86_400, description="whole seconds, 1 to 86400 (a day)")]
+Staleness = Annotated[int, Meta(ge=1, le=60, description="whole seconds, 1 to 60")]
+PodCount = Annotated[int, Meta(ge=1, le=100, description="a whole number, 1 to 100")]
+OptionalText = Annotated[str, Meta(pattern=r"^[!-~]*\Z", description="a text without spaces, or empty")]

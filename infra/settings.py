@@ -17,6 +17,8 @@ from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser, set_name
 from infra import settings_rules, stack_files
 from infra.setting_types import (
     Backups,
+    CacheNamespace,
+    CacheVersion,
     Cidrs,
     Clients,
     Compression,
@@ -24,6 +26,7 @@ from infra.setting_types import (
     Cron,
     Days,
     Endpoint,
+    Entries,
     Flag,
     HitRate,
     Image,
@@ -32,13 +35,16 @@ from infra.setting_types import (
     KeyPatterns,
     Labels,
     Limits,
+    LongSeconds,
     Lookups,
     Name,
     Names,
     OptionalBucket,
     OptionalImage,
     OptionalName,
+    OptionalText,
     Password,
+    PodCount,
     PortNumber,
     Prefix,
     Price,
@@ -51,6 +57,7 @@ from infra.setting_types import (
     SentinelCount,
     Size,
     Spread,
+    Staleness,
     Text,
     UpToNine,
     Version,
@@ -157,6 +164,42 @@ class Backup(Container, frozen=True, kw_only=True):
     keep_last: Backups = 42
     scratch: Size = "4Gi"
     object_store_cidrs: Cidrs = ("0.0.0.0/0",)
+
+
+class Client(Group, frozen=True, kw_only=True):
+    """The cache that this environment is for, as the pods of the bundle use it: see ``cacheclient.CacheOptions``.
+
+    ``namespace`` and ``version`` are those of the application whose entries are counted, invalidated and pre-warmed.
+    """
+
+    namespace: CacheNamespace = "cache"
+    version: CacheVersion = 1
+    l1_max_entries: Entries = 10_000
+    l1_memory: Size = "64Mi"
+    l1_ttl_seconds: LongSeconds = 300
+    l2_ttl_seconds: LongSeconds = 1800
+    max_staleness_seconds: Staleness = 1
+
+
+class Api(Container, frozen=True, kw_only=True):
+    """The cache API: statistics, invalidation and pre-warming by HTTP, for the pods of ``network.clientNamespaces``.
+
+    ``image`` is the project's own. Every key of the Secret ``admin_secret`` is a token of an administrator, who is
+    named by the key; ``jwt_config_map`` has the keys of an issuer of JWTs, in ``jwks.json``. With neither, nobody can
+    invalidate or pre-warm.
+    """
+
+    enabled: Flag = False
+    image: OptionalImage = ""
+    cpu_request: Cpu = "100m"
+    cpu_limit: Cpu = "500m"
+    memory: Size = "256Mi"
+    replicas: PodCount = 2
+    admin_secret: OptionalName = "cache-api-admin"  # noqa: S105  a name
+    jwt_config_map: OptionalName = ""
+    jwt_audience: OptionalText = ""
+    jwt_issuer: OptionalText = ""
+    jwt_scope: OptionalText = ""
 
 
 class Monitoring(Group, frozen=True, kw_only=True):
@@ -275,6 +318,8 @@ class Settings(Group, frozen=True, kw_only=True):
     sentinel: Sentinel
     exporter: Exporter
     backup: Backup
+    client: Client
+    api: Api
     monitoring: Monitoring
     cost: Cost
     tls: Tls

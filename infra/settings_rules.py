@@ -27,12 +27,16 @@ FORK_HEADROOM: Final = 0.30
 SERVER_BYTES: Final = 32 * MIB
 # While the AOF is rewritten the old base, its increments and the new base are on the volume; a snapshot comes on top.
 STORAGE_PER_MAXMEMORY: Final = 3
+# The API at rest takes about 80 MiB. L1 is bounded by the encoded size of its values; as objects they take about twice.
+API_BYTES: Final = 120 * MIB
+L1_OVERHEAD: Final = 2
 
 
 def contradictions(settings: Settings) -> Iterator[str]:
     """Yield one line, path first, per rule that the settings break; a rule on a refused value says nothing."""
     for rule in (
-        quorum, timing, memory, storage, backup, cpu, priority, addresses, schedules, application, alert_limits.faults,
+        quorum, timing, memory, storage, backup, client, api, cpu, priority, addresses, schedules, application,
+        alert_limits.faults,
     ):  # fmt: skip
         try:
             yield from rule(settings)
@@ -47,6 +51,7 @@ def containers(settings: Settings) -> dict[str, Container]:
         "sentinel": settings.sentinel,
         "exporter": settings.exporter,
         "backup": settings.backup,
+        "api": settings.api,
     }
 
 
@@ -108,6 +113,36 @@ def storage(settings: Settings) -> Iterator[str]:
         yield (
             f"redis.storage: {redis.storage} is not allowed; at least {-(-need // MIB)}Mi, {STORAGE_PER_MAXMEMORY} "
             "times maxmemory: an AOF rewrite keeps the old and the new file beside a snapshot"
+        )
+
+
+def client(settings: Settings) -> Iterator[str]:
+    """Require that L1 does not outlive L2, whose entries it shows, which it shows."""
+    wanted = settings.client
+    if wanted.l1_ttl_seconds > wanted.l2_ttl_seconds:
+        yield (
+            f"client.l1TtlSeconds: {wanted.l1_ttl_seconds} is not allowed; at most client.l2TtlSeconds "
+            f"({wanted.l2_ttl_seconds}): an entry never lives longer in L1 than in L2"
+        )
+
+
+def api(settings: Settings) -> Iterator[str]:
+    """Require what the API needs: an image, somebody who may use it, and room for L1 beside the process."""
+    wanted = settings.api
+    if bool(wanted.jwt_config_map) != bool(wanted.jwt_audience and wanted.jwt_issuer):
+        yield (
+            f"api.jwtConfigMap: {wanted.jwt_config_map!r} is not allowed with api.jwtAudience {wanted.jwt_audience!r} "
+            f"and api.jwtIssuer {wanted.jwt_issuer!r}; all three, or none"
+        )
+    if not wanted.enabled:
+        return
+    if not wanted.image:
+        yield f"api.image: '' is not allowed with api.enabled; {_NEEDED['image']}"
+    need = API_BYTES + int(L1_OVERHEAD * size_bytes(settings.client.l1_memory))
+    if size_bytes(wanted.memory) < need:
+        yield (
+            f"api.memory: {wanted.memory} is not allowed; at least {-(-need // MIB)}Mi with client.l1Memory "
+            f"{settings.client.l1_memory}: {API_BYTES // MIB}Mi for the process, and L1 as Python objects"
         )
 
 

@@ -65,6 +65,7 @@ from cacheclient.contract.process import Process
 __all__ = [
     "ACL_CONF",
     "ALTERNATE_SUFFIX",
+    "API_FACTORY",
     "APP_NAME",
     "AUDIT_LENGTH",
     "AUDIT_WINDOWS",
@@ -228,6 +229,9 @@ class Job(StrEnum):
     REDIS = "redis"
     SENTINEL = "redis-sentinel"
     API = "cache-api"
+
+
+API_FACTORY: Final = "cacheclient.api:app"  # what an ASGI server is told to call for the application
 
 
 class Component(StrEnum):

@@ -71,7 +71,7 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say, *, tls: 
 
 def api_is_installed() -> bool:
     """Say whether the cache API and its server can be imported."""
-    return all(importlib.util.find_spec(module) for module in (programs.API_MODULE, "fastapi", "granian"))
+    return all(importlib.util.find_spec(module) for module in ("cacheclient.api", "fastapi", "granian"))
 
 
 def _start(places: Places, state: State, planned: Process, budgets: Mapping[str, str] = node.AS_PLANNED) -> State:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from cacheclient.contract import (
+    API_FACTORY,
     REDIS_CONF,
     SENTINEL_AUTH_FILE,
     SENTINEL_CONF,
@@ -30,7 +31,6 @@ LOOPBACK: Final = "127.0.0.1"
 REDIS_NODES: Final = {f"redis-{n}": f"127.0.0.1{n + 1}" for n in range(3)}
 SENTINEL_NODES: Final = {f"sentinel-{n}": f"127.0.0.2{n + 1}" for n in range(3)}
 
-API_MODULE: Final = "cacheclient.api"
 API_NAMESPACE: Final = "fingerprint"  # that of the example service, so that the API can invalidate its entries
 ADMIN_TOKEN: Final = "admin-token"  # noqa: S105  the name of a file
 
@@ -176,7 +176,7 @@ def api(places: Places, state: State, port: int) -> Process:
         "asgi",
         "--no-ws",
         "--factory",
-        f"{API_MODULE}:app",
+        API_FACTORY,
         "--host",
         LOOPBACK,
         "--port",

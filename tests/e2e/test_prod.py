@@ -42,7 +42,9 @@ Record = Callable[[str, str, str], None]
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """Production with TLS, applied and ready. Backups have a test of their own."""
-    with brought_up("prod", tmp_path_factory.mktemp("prod"), "tls.enabled=true", "backup.enabled=false") as found:
+    with brought_up(
+        "prod", tmp_path_factory.mktemp("prod"), "tls.enabled=true", "backup.enabled=false", "api.enabled=false"
+    ) as found:
         nodes = kubectl("get", "nodes", "--output", "name").split()
         if len(nodes) < 3:
             pytest.skip(f"the shape of production needs three nodes; there are {len(nodes)}")

@@ -123,6 +123,21 @@ BAD: list[tuple[str, list[str]]] = [
         ["backup.bucket: '' is not allowed with backup.enabled", "backup.image: '' is not allowed with backup.enabled"],
     ),
     ("backup: {encryptionKeyId: k}", ["backup.encryptionKeyId: 'k' is not allowed with backup.encryptionSecret ''"]),
+    ("api: {enabled: true}", ["api.image: '' is not allowed with api.enabled"]),
+    ("api: {replicas: 0}", ["api.replicas: 0 is not allowed; a whole number, 1 to 100"]),
+    ("api: {jwtIssuer: 'a b'}", ["api.jwtIssuer: 'a b' is not allowed; a text without spaces"]),
+    ("api: {jwtConfigMap: keys, jwtIssuer: me}", ["api.jwtConfigMap: 'keys' is not allowed with api.jwtAudience ''"]),
+    ("api: {jwtAudience: a, jwtIssuer: me}", ["api.jwtConfigMap: '' is not allowed with api.jwtAudience 'a'"]),
+    (
+        "api: {enabled: true, image: 'a:1', memory: 128Mi}",
+        ["api.memory: 128Mi is not allowed; at least 248Mi with client.l1Memory 64Mi"],
+    ),
+    ("api: {adminSecret: [a]}", ["api.adminSecret: ['a'] is not allowed; a Kubernetes name"]),
+    ("client: {namespace: Shop}", ["client.namespace: 'Shop' is not allowed; a cache namespace"]),
+    ("client: {version: 0}", ["client.version: 0 is not allowed; a whole number from 1"]),
+    ("client: {l1Entries: 5}", ["client.l1Entries: unknown key; did you mean l1MaxEntries?"]),
+    ("client: {l1TtlSeconds: 1801}", ["client.l1TtlSeconds: 1801 is not allowed; at most client.l2TtlSeconds (1800)"]),
+    ("client: {maxStalenessSeconds: 61}", ["client.maxStalenessSeconds: 61 is not allowed; whole seconds, 1 to 60"]),
     # several at once, of every sort, and no rule judges a value that was refused
     (
         "spread: x\nredis: {memory: x, storage: 1Gi, replica: 3}\nsentinel: {quorum: 7}\nzzz: 1",

@@ -36,7 +36,7 @@ class Flow(NamedTuple):
     protocols: tuple[str, ...] = ("TCP",)
 
 
-OURS = ("redis", "sentinel", "cache-backup", "new")
+OURS = ("redis", "sentinel", "cache-backup", "cache-api", "new")
 
 # The whole of what is allowed. Everything that is not here is refused.
 FLOWS = (
@@ -47,6 +47,10 @@ FLOWS = (
     Flow("cache-backup", "redis", Port.REDIS),  # a backup is read from a replica
     Flow("cache-backup", "sentinel", Port.SENTINEL),
     Flow("cache-backup", "object store", HTTPS),
+    Flow("cache-api", "redis", Port.REDIS),
+    Flow("cache-api", "sentinel", Port.SENTINEL),
+    Flow("client", "cache-api", Port.API),
+    Flow("prometheus", "cache-api", Port.API),
     Flow("client", "redis", Port.REDIS),
     Flow("client", "sentinel", Port.SENTINEL),
     Flow("prometheus", "redis", Port.EXPORTER),
@@ -112,7 +116,7 @@ def test_every_flow_of_the_table_and_every_role_is_met_in_production(render_once
     assert {role for flow in FLOWS for role in (flow.source, flow.target)} == roles
 
 
-@pytest.mark.parametrize("removed", ["cache-redis", "cache-sentinel", "cache-allow-dns", "cache-deny-all"])
+@pytest.mark.parametrize("removed", ["cache-redis", "cache-sentinel", "cache-api", "cache-allow-dns", "cache-deny-all"])
 def test_each_policy_is_needed(render_once: RenderOnce, removed: str) -> None:
     rendered = render_once("prod")
     left = [policy for policy in network_policies(rendered) if policy["metadata"]["name"] != removed]

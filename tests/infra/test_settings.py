@@ -26,6 +26,8 @@ MINIMAL: dict[str, Any] = {
     "sentinel": {},
     "exporter": {},
     "backup": {},
+    "client": {},
+    "api": {},
     "monitoring": {},
     "priority": {},
     "cost": {},

@@ -5,6 +5,7 @@ In Redis, or in this process where there is none (``memory://``). Records are no
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Mapping
 from typing import Any, Final, Protocol
@@ -36,6 +37,12 @@ class Records(Protocol):
 
     async def append(self, key: str, fields: Mapping[str, str], length: int) -> None:
         """Add ``fields`` to a log that keeps about the last ``length`` of them."""
+
+    async def newest(self, key: str, before: str, count: int) -> list[tuple[str, dict[str, str]]]:
+        """Return ``count`` of a log at most, with their ids, the newest first: those before the id ``before``.
+
+        Without ``before`` the newest of all.
+        """
 
 
 class Commands(Protocol):
@@ -79,6 +86,12 @@ class RedisRecords:
         words = [word for field in fields.items() for word in field]
         await self._store.command(key, "XADD", key, "MAXLEN", "~", length, "*", *words)
 
+    async def newest(self, key: str, before: str, count: int) -> list[tuple[str, dict[str, str]]]:
+        """XREVRANGE."""
+        end = f"({before}" if before else "+"
+        found = await self._store.command(key, "XREVRANGE", key, end, "-", "COUNT", count)
+        return [(name.decode(), _fields(words)) for name, words in found]
+
 
 class LocalRecords:
     """The same in this process: for one process alone."""
@@ -87,6 +100,8 @@ class LocalRecords:
         self._clock = clock
         self._held: dict[str, tuple[bytes, float]] = {}  # key -> data, expiry
         self.logs: dict[str, deque[Mapping[str, str]]] = {}
+        self._ids: dict[str, deque[str]] = {}
+        self._added = 0
 
     async def create(self, key: str, data: bytes, seconds: float) -> bytes | None:
         """Store ``data`` unless there is a record."""
@@ -114,6 +129,22 @@ class LocalRecords:
     async def append(self, key: str, fields: Mapping[str, str], length: int) -> None:
         """Add ``fields`` to the log."""
         self.logs.setdefault(key, deque(maxlen=length)).append(dict(fields))
+        self._added += 1
+        self._ids.setdefault(key, deque(maxlen=length)).append(f"{int(time.time() * 1000)}-{self._added}")
+
+    async def newest(self, key: str, before: str, count: int) -> list[tuple[str, dict[str, str]]]:
+        """Return some of the log."""
+        logged = [
+            (name, dict(entry)) for name, entry in zip(self._ids.get(key, ()), self.logs.get(key, ()), strict=True)
+        ]
+        logged.reverse()
+        start = next((place + 1 for place, (name, _) in enumerate(logged) if name == before), 0)
+        return logged[start : start + count]
+
+
+def _fields(words: list[bytes]) -> dict[str, str]:
+    texts = [word.decode("utf-8", "replace") for word in words]
+    return dict(zip(texts[::2], texts[1::2], strict=True))
 
 
 def _ms(seconds: float) -> int:

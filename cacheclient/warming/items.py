@@ -51,7 +51,7 @@ class Bad(msgspec.Struct, frozen=True, kw_only=True):
 
 @runtime_checkable
 class Source(Protocol):
-    """Where a warm-up reads from.
+    """Where a warm-up reads from. It may also have an async method ``close``, called when it has been read.
 
     Attributes:
         name: what reports and checkpoints call it.

@@ -82,6 +82,8 @@ class Running:
             report.outcome = Outcome.FAILED
             report.error = str(error) if isinstance(error, SourceError) else f"{type(error).__name__}: {error}".strip()
         finally:
+            if (close := getattr(self._source, "close", None)) is not None:
+                await close()
             report.seconds = monotonic() - began
             self._terms.tell()
 

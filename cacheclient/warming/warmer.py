@@ -133,6 +133,14 @@ class Warmer:
         _log.info("cacheclient: warm-up %s: %s", plan, summary(report))
         return report
 
+    async def figures(self, plan: str) -> dict[str, Any]:
+        """Carry out a plan and return the figures of its report: what the router of the HTTP API takes as ``warm``.
+
+        Raises:
+            ConfigurationError: if there is no such plan.
+        """
+        return (await self.run(plan, resume=True)).to_dict()
+
     async def _all(self, report: Report, settings: PlanSettings, *, resume: bool, progress: Progress | None) -> None:
         """Carry out every source of the plan, one after the other, within the deadline."""
         hot: dict[str, None] = {}

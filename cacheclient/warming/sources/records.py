@@ -3,19 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Any
 
 import msgspec
-from msgspec import Meta
 
 from cacheclient.missing import ABSENT
 from cacheclient.warming.items import Bad, Cursor, Item
-
-Column = Annotated[str, Meta(min_length=1, description="the name of a field")]
-OptionalColumn = Annotated[str, Meta(description="the name of a field, or empty")]
-Template = Annotated[str, Meta(min_length=1, description='a text with {} for the field\'s value, such as "user:{}"')]
-OptionalSeconds = Annotated[float | None, Meta(description="seconds, above 0; left out: the cache's own")]
-Tags = Annotated[tuple[Annotated[str, Meta(min_length=1)], ...], Meta(description="a list of tags")]
 
 
 class Fields(msgspec.Struct, frozen=True, kw_only=True):
@@ -35,6 +28,11 @@ class Fields(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float | None = None
     tags: tuple[str, ...] = ()
     tags_field: str = "tags"
+
+    def bare(self, key: str) -> str:
+        """Return what ``key_template`` made ``key`` of."""
+        head, _, tail = self.key_template.partition("{}")
+        return key.removeprefix(head).removesuffix(tail)
 
     def item(self, record: object, *, at: Cursor, where: str) -> Item | Bad:
         """Return what ``record`` says, or why it cannot be used."""

@@ -38,6 +38,7 @@ _CLOSED: Final[Mapping[str, tuple[str, ...]]] = {
     "audited": tuple(f"{comparison}/{window}" for comparison in Comparison for window in AUDIT_WINDOWS),
     "rate_limited": ("allowed/redis", "refused/redis", "refused/memory", "allowed/outage", "refused/outage"),
     "locks": ("acquired", "timeout", "lost"),
+    "warmed": ("written", "skipped", "failed"),
     "migrated": ("seen", "copied", "skipped", "failed", "dropped"),
 }
 
@@ -77,7 +78,8 @@ class CacheCollector(Collector):
                        contract.RATE_LIMITED,
                        contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
                        contract.REVALIDATED, contract.EVENTS, contract.L1_OFF, contract.PUSH_STORMS,
-                       contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT, contract.MIGRATED):  # fmt: skip
+                       contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT, contract.MIGRATED,
+                       contract.WARMED):  # fmt: skip
             yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
                        contract.LOADER_SECONDS, contract.FAILOVER_SECONDS, contract.PROPAGATION_SECONDS):  # fmt: skip
@@ -151,6 +153,7 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
         contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],
         contract.SUSPECT_ENTRIES.name: [((name,), l1.suspects)],
+        contract.WARMED.name: [((name, o), stats.warmed[o]) for o in _CLOSED["warmed"]],
         contract.MIGRATED.name: [((name, o), stats.migrated[o]) for o in _CLOSED["migrated"]],
         contract.REVALIDATED.name: [((name, o), stats.revalidated[o]) for o in _CLOSED["revalidated"]],
         contract.EVENTS.name: [((name, t), stats.events[t]) for t in _CLOSED["events"]],

@@ -24,6 +24,7 @@ from cacheclient.contract import (
     NAMESPACE_VERSION,
     SIZE_BYTES,
     STALE_SERVED,
+    WARMED,
     Exporter,
     Tier,
 )
@@ -230,6 +231,14 @@ def _l2() -> list[Panel]:
             "Processes by version of each cache. Two for long: a rollout that stopped. Alert: CacheVersionSkew.",
             [Query(f"count by (cache, version) ({CLIENTS.client(NAMESPACE_VERSION.name)})", "{{cache}} v{{version}}")],
             "short",
+        ),
+        graph(
+            "Warm-ups",
+            "Keys a second that warm-ups of these processes dealt with: skipped ones were there already. "
+            "Those of the CronJobs are in their logs.",
+            [Query(_rate(WARMED, "outcome"), "{{outcome}}")],
+            "ops",
+            stack="normal",
         ),
         graph(
             "Evictions by the servers",

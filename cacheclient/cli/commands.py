@@ -36,6 +36,13 @@ COMMANDS: Final = (
         panel=CACHE,
     ),
     Command(
+        name="warm",
+        load="cacheclient.cli.warm:warm",
+        help="Put entries into the cache before anybody asks for them.",
+        panel=CACHE,
+        extras=("warm",),
+    ),
+    Command(
         name="lock",
         load="cacheclient.cli.lock:lock",
         help="Run a command while nobody else in the fleet holds the lock.",

@@ -55,6 +55,7 @@ from cacheclient.contract.metrics import (
     SIZE_BYTES,
     STALE_SERVED,
     SUSPECT_ENTRIES,
+    WARMED,
     WRITE_MS,
     WRITE_SECONDS,
     Metric,
@@ -118,6 +119,7 @@ __all__ = [
     "STALE_SERVED",
     "SUSPECT_ENTRIES",
     "UID",
+    "WARMED",
     "WARMED_AT",
     "WRITE_MS",
     "WRITE_SECONDS",
@@ -297,6 +299,7 @@ class Env(StrEnum):
     JWT_ISSUER = "CACHE_JWT_ISSUER"
     JWT_ALGORITHMS = "CACHE_JWT_ALGORITHMS"
     JWT_SCOPE = "CACHE_JWT_SCOPE"
+    PLAN_FILE = "CACHE_PLAN_FILE"
     OPTION_PREFIX = "CACHE_OPT_"
     API_URL = "CACHE_API_URL"  # whom the command line asks, as the next
     PROMETHEUS_URL = "CACHE_PROMETHEUS_URL"

@@ -153,6 +153,10 @@ MIGRATED: Final = Metric(
     "cache_migration_keys_total", "counter", "Keys of an older version that a migration looked at, by outcome.",
     ("cache", "outcome"),
 )  # fmt: skip
+WARMED: Final = Metric(
+    "cache_warmer_keys_loaded_total", "counter", "Keys that warm-ups of this process dealt with, by outcome.",
+    ("cache", "outcome"),
+)  # fmt: skip
 BUILD_INFO: Final = Metric("cache_build_info", "gauge", "1, labelled by the cachestack version.", ("version",))
 
 METRICS: Final[tuple[Metric, ...]] = tuple(m for m in list(vars().values()) if isinstance(m, Metric))

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -48,7 +50,7 @@ async def migrate(
         TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn(),
         console=told, transient=True, disable=not told.is_terminal,
     )  # fmt: skip
-    with bar:
+    with bar, _interruptible():
         task = bar.add_task(f"version {old_version}", total=await cache.count(version=old_version))
         done = await cache.migrate(
             old_version, transform=function, drop_old=drop_old, rate=rate, resume=not restart, dry_run=dry_run,
@@ -59,6 +61,15 @@ async def migrate(
     else:
         _tell(done, dry_run=dry_run)
     return ExitCode.FAILED if done.failed else ExitCode.DONE
+
+
+@contextlib.contextmanager
+def _interruptible() -> Iterator[None]:
+    try:
+        yield
+    except asyncio.CancelledError:
+        sys.stderr.write("interrupted; the same command goes on where this one was\n")
+        raise
 
 
 def _transform(name: str) -> Transform:

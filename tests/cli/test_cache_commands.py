@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import time
@@ -159,6 +160,23 @@ def test_migrate_copies_and_says_what_it_did(
     done = json.loads(cached(*command, "--drop-old", "--json").out)
     assert (done["copied"], done["dropped"], done["failed"], done["done"]) == (2, 2, 0, True)
     assert opened(2).get_many(["a", "b"]) == {"a": 2, "b": 4}
+
+
+def test_an_interrupted_migration_goes_on_where_it_was(cached: Run, opened: Callable[..., Cache[Any]]) -> None:
+    opened().set_many({f"k{n}": n for n in range(800)})
+    new = opened(2)
+    slowly = [sys.executable, "-m", "cacheclient", "migrate", "1", "--version", "2", "--rate", "800"]
+    with subprocess.Popen(slowly, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        deadline = time.monotonic() + PATIENCE
+        while not new.count():
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=PATIENCE)
+    assert (process.returncode, out) == (ExitCode.INTERRUPTED, "")
+    assert err == "interrupted; the same command goes on where this one was\n"
+    assert 0 < new.count() < 800
+    assert json.loads(cached("migrate", "1", "--version", "2", "--rate", "100000", "--json").out)["copied"] == 800
 
 
 def test_what_cannot_be_migrated_is_told_and_fails(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+import msgspec
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from cacheclient.contract import API_FACTORY, Component, Env, Port
+from cacheclient.savings import Prices
 from infra import clients, workloads
 from infra.redis_pods import TLS_VERSION, scope_of
 from infra.topology import host
@@ -37,19 +39,21 @@ COMMAND: Final = (
 
 
 def environment(stack: str, settings: Settings) -> dict[str, str]:
-    """Return what ``cacheclient.api.app`` reads: a client's variables, and who is an administrator."""
+    """Return what ``cacheclient.api.app`` reads: a client's variables, prices, and who may do what how often."""
     api = settings.api
-    admins: dict[Env, str] = {}
+    own: dict[Env, str] = {}
     if api.admin_secret:
-        admins[Env.ADMIN_TOKEN_FILE] = ADMIN_DIR
+        own[Env.ADMIN_TOKEN_FILE] = ADMIN_DIR
     if api.jwt_config_map:
-        admins |= {
+        own |= {
             Env.JWT_KEYS_FILE: f"{JWT_DIR}/{JWT_FILE}",
             Env.JWT_AUDIENCE: api.jwt_audience,
             Env.JWT_ISSUER: api.jwt_issuer,
             Env.JWT_SCOPE: api.jwt_scope,
         }
-    return clients.environment(stack, settings) | {name.value: value for name, value in admins.items() if value}
+    own[Env.API_LIMIT] = f"{per_minute}/60" if (per_minute := api.requests_per_minute) else "0"
+    prices = Prices(**msgspec.structs.asdict(settings.cost)).to_env()
+    return clients.environment(stack, settings) | prices | {name.value: value for name, value in own.items() if value}
 
 
 def _volumes(settings: Settings) -> list[VolumeArgsDict]:

@@ -139,6 +139,7 @@ Cidrs = Annotated[
 ]
 Spread = Annotated[Literal["hard", "soft"], Meta(description="hard or soft")]
 Password = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,512}\Z", description="16 or more of A-Z a-z 0-9 _ -")]
+Requests = Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number, 0 to 1000000; 0 for no limit")]
 CacheNamespace = Annotated[
     str,
     Meta(

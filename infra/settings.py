@@ -52,6 +52,7 @@ from infra.setting_types import (
     PullPolicy,
     RedisCount,
     Region,
+    Requests,
     SavePoints,
     Seconds,
     SentinelCount,
@@ -186,7 +187,7 @@ class Api(Container, frozen=True, kw_only=True):
 
     ``image`` is the project's own. Every key of the Secret ``admin_secret`` is a token of an administrator, who is
     named by the key; ``jwt_config_map`` has the keys of an issuer of JWTs, in ``jwks.json``. With neither, nobody can
-    invalidate or pre-warm.
+    invalidate or pre-warm. Each address may ask ``requests_per_minute`` times, of all pods together; 0: without limit.
     """
 
     enabled: Flag = False
@@ -196,6 +197,7 @@ class Api(Container, frozen=True, kw_only=True):
     memory: Size = "256Mi"
     replicas: PodCount = 2
     admin_secret: OptionalName = "cache-api-admin"  # noqa: S105  a name
+    requests_per_minute: Requests = 600
     jwt_config_map: OptionalName = ""
     jwt_audience: OptionalText = ""
     jwt_issuer: OptionalText = ""

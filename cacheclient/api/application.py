@@ -24,7 +24,7 @@ from cacheclient.api.guard import identify
 from cacheclient.api.operations import operations
 from cacheclient.api.problems import Problem, problem_of, unexpected
 from cacheclient.api.routes import router
-from cacheclient.api.settings import administrators
+from cacheclient.api.settings import administrators, limit
 from cacheclient.cache import AsyncCache
 from cacheclient.environment import environment
 from cacheclient.errors import CacheError, ClosedError
@@ -38,7 +38,7 @@ def app() -> FastAPI:
     Raises:
         ConfigurationError: if the environment cannot be used.
     """
-    settings, admins, prices = environment(), administrators(), Prices.from_env()
+    settings, admins, rate, prices = environment(), administrators(), limit(), Prices.from_env()
     registry = CollectorRegistry()
     ProcessCollector(registry=registry)
     opened: list[AsyncCache[Any]] = []
@@ -70,7 +70,7 @@ def app() -> FastAPI:
         redoc_url=None,
     )
     problems(api)
-    api.include_router(router(cache, admins, sections={"savings": savings}))
+    api.include_router(router(cache, admins, limit=rate, sections={"savings": savings}))
     api.include_router(operations(cache, registry))
     return api
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import re
 import uuid
-from collections.abc import Awaitable, Callable, Coroutine
+from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 from fastapi import Request, Response
@@ -20,13 +20,12 @@ from cacheclient.api import audit, replay
 from cacheclient.api.audit import Action
 from cacheclient.api.authentication import Administrators
 from cacheclient.api.problems import Problem, problem_of, unexpected
+from cacheclient.api.rates import Rates, address
 from cacheclient.core import Core
 from cacheclient.errors import UnavailableError
 
 BODY_LIMIT: Final = 16 * 1024  # bytes; the longest body that can be valid has about a third of it
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
-# Raises a Problem if the client of the request has had its share.
-Limit = Callable[[Request], Awaitable[None]]
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger("cacheclient")
 
@@ -38,11 +37,6 @@ def identify(request: Request) -> str:
         given = request.headers.get("x-request-id", "")
         found = request.state.request_id = given if _REQUEST_ID.fullmatch(given) else uuid.uuid4().hex
     return found
-
-
-def client_of(request: Request) -> str:
-    """Return the address that a request came from."""
-    return request.client.host if request.client else "unknown"
 
 
 def is_json(content_type: str) -> bool:
@@ -87,13 +81,13 @@ class Guard:
         self,
         cache: Callable[[], Core[Any]],
         administrators: Administrators,
+        rates: Rates,
         *,
-        limit: Limit | None = None,
         body_limit: int = BODY_LIMIT,
     ) -> None:
         self._cache = cache
         self._administrators = administrators
-        self._limit = limit
+        self._rates = rates
         self._body_limit = body_limit
 
     def routes(self, *, admin: bool) -> type[APIRoute]:
@@ -114,10 +108,10 @@ class Guard:
     async def answer(self, request: Request, handle: Handle, name: str, *, admin: bool) -> Response:
         """Return the answer to a request, whatever happens."""
         request_id, who = identify(request), ""
-        action = request.state.action = Action(name)
+        action, fields = Action(name), {"X-Request-ID": request_id}
+        request.state.action = action
         try:
-            if self._limit is not None:
-                await self._limit(request)
+            fields |= await self._rates.count(request)
             if admin:
                 who = self._administrators.admit(request.headers.get("authorization"))
             response = await self._carry_out(request, handle, who)
@@ -126,7 +120,7 @@ class Guard:
             if problem is None:
                 _log.exception("cacheclient: request %s failed", request_id)
             response = (problem or unexpected()).response(request_id)
-        response.headers["X-Request-ID"] = request_id
+        response.headers.update(fields)
         if admin and (request.method == "POST" or not who):
             await self._note(request, action, who, response.status_code)
         return response
@@ -136,7 +130,7 @@ class Guard:
             cache = self._cache()
         except Exception:  # noqa: BLE001  not open yet: then nothing was done
             return
-        await audit.write(cache, who, action, status=status, request_id=identify(request), client=client_of(request))
+        await audit.write(cache, who, action, status=status, request_id=identify(request), client=address(request))
 
     async def _carry_out(self, request: Request, handle: Handle, who: str) -> Response:
         if request.method != "POST":

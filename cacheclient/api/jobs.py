@@ -14,7 +14,7 @@ import os
 import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, Final
+from typing import Any, Final, Protocol
 
 from pydantic import ValidationError
 
@@ -24,11 +24,20 @@ from cacheclient.core import Core
 from cacheclient.errors import UnavailableError
 from cacheclient.events import Priority
 
+
+class Told(Protocol):
+    """A report that tells its figures; with an ``outcome`` of ``failed`` or ``late`` among them, the job failed."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the figures."""
+
+
 # Runs a plan (critical, hot, full), and returns figures about it.
-Warm = Callable[[str], Awaitable[Mapping[str, Any]]]
+Warm = Callable[[str], Awaitable[Mapping[str, Any] | Told]]
 KEPT: Final = 86_400.0  # seconds for which a job is told of
 _BEAT: Final = 5.0
 _LOST: Final = 30.0  # seconds without a beat after which a job is taken for lost
+_FAILED: Final = frozenset({"failed", "late"})
 _log = logging.getLogger("cacheclient")
 
 
@@ -50,6 +59,16 @@ def judged(job: Job, now: float) -> Job:
 def ended(job: Job, state: State, now: float, **facts: Any) -> Job:
     """Return the record of a job that has ended."""
     return job.model_copy(update={"state": state, "updated": now, **facts})
+
+
+def reported(job: Job, report: Mapping[str, Any] | Told, now: float) -> Job:
+    """Return the record of a job that has come to its end."""
+    told = dict(report) if isinstance(report, Mapping) else report.to_dict()
+    figures = json.loads(json.dumps(told, default=str))
+    if figures.get("outcome") in _FAILED:
+        why = f"{figures['outcome']}: {figures.get('error') or 'see the report'}"
+        return ended(job, "failed", now, report=figures, problem=why)
+    return ended(job, "done", now, report=figures)
 
 
 class Jobs:
@@ -130,8 +149,7 @@ class Jobs:
     async def _run(self, job: Job, warm: Warm) -> Job:
         heart = asyncio.create_task(self._beating(job), name=f"cacheclient-job-beat {job.id}")
         try:
-            report = await warm(job.plan)
-            job = ended(job, "done", self._now(), report=json.loads(json.dumps(dict(report), default=str)))
+            job = reported(job, await warm(job.plan), self._now())
         except asyncio.CancelledError:
             job = ended(job, "cancelled", self._now(), problem="this pod was stopped")
         except Exception as error:  # noqa: BLE001  whatever the sources raise, the job has an end that is told of

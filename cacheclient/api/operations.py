@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from cacheclient.api.authentication import Administrators
 from cacheclient.api.guard import Guard
 from cacheclient.api.problems import Problem, documented
+from cacheclient.api.rates import Rates
 from cacheclient.cache import AsyncCache
 from cacheclient.errors import ClosedError
 
@@ -37,7 +38,9 @@ def operations(
         registry: whose metrics are shown.
         ready: whether the process may be sent traffic, such as after its critical pre-warm.
     """
-    routes = APIRouter(tags=["operations"], route_class=Guard(cache, Administrators()).routes(admin=False))
+    routes = APIRouter(
+        tags=["operations"], route_class=Guard(cache, Administrators(), Rates(cache, None)).routes(admin=False)
+    )
 
     @routes.get("/healthz")
     async def healthz() -> Health:

@@ -28,12 +28,14 @@ from cacheclient.api.bodies import (
     Prewarm,
     TagInvalidation,
 )
-from cacheclient.api.guard import BODY_LIMIT, Guard, Limit
+from cacheclient.api.guard import BODY_LIMIT, Guard
 from cacheclient.api.jobs import Jobs, Warm
 from cacheclient.api.problems import Problem, documented
+from cacheclient.api.rates import DEFAULT, Client, Rates, address
 from cacheclient.api.replay import MAX_KEY
 from cacheclient.cache import AsyncCache
 from cacheclient.explain import Explanation
+from cacheclient.gcra import Limit
 from cacheclient.keys import MAX_ID_BYTES
 
 WAIT: Final = 30.0  # seconds that a request waits for its pre-warm
@@ -56,7 +58,8 @@ def router(
     administrators: Administrators | None = None,
     *,
     warm: Warm | None = None,
-    limit: Limit | None = None,
+    limit: Limit | None = DEFAULT,
+    client: Client = address,
     sections: Mapping[str, Callable[[], Any]] | None = None,
     body_limit: int = BODY_LIMIT,
     wait: float = WAIT,
@@ -66,14 +69,15 @@ def router(
     Args:
         cache: called at each request, so that the cache may be opened later.
         administrators: who may change things; nobody by default.
-        warm: runs a plan (critical, hot, full) and returns figures about it. Without it a pre-warm is announced to the
-            fleet, for every process that registered with ``on_prewarm``.
-        limit: raises if the client of a request has had its share.
+        warm: runs a plan (critical, hot, full) and returns figures about it, such as ``Warmer.run``. Without it a
+            pre-warm is announced to the fleet, for every process that registered with ``on_prewarm``.
+        limit: how often each client may ask, in the fleet as a whole; None: as often as it likes.
+        client: who the client of a request is; the address it came from, which behind a proxy is the proxy's.
         sections: more figures for ``/cache/stats``, by the name of their section.
         body_limit: bytes that a body may have.
         wait: seconds that a request with ``"async": false`` waits for its pre-warm.
     """
-    guard = Guard(cache, administrators or Administrators(), limit=limit, body_limit=body_limit)
+    guard = Guard(cache, administrators or Administrators(), Rates(cache, limit, client), body_limit=body_limit)
     jobs = Jobs(cache, warm)
 
     @contextlib.asynccontextmanager

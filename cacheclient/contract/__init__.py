@@ -294,6 +294,7 @@ class Env(StrEnum):
     CERT_FILE = "CACHE_CERT_FILE"
     KEY_FILE = "CACHE_KEY_FILE"
     ADMIN_TOKEN_FILE = "CACHE_ADMIN_TOKEN_FILE"  # noqa: S105  a file with a token a line, or a directory of such files
+    API_LIMIT = "CACHE_API_LIMIT"
     JWT_KEYS_FILE = "CACHE_JWT_KEYS_FILE"
     JWT_AUDIENCE = "CACHE_JWT_AUDIENCE"
     JWT_ISSUER = "CACHE_JWT_ISSUER"

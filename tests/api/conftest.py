@@ -71,7 +71,7 @@ def pod(tokens: Path, shared_server: Server, namespace: str) -> Iterator[Pod]:
 def granian(url: str, namespace: str, tokens: Path, **environment: str) -> Iterator[str]:
     """Serve the bundle's API as its Deployment does; give its address."""
     port = free_port()
-    own = {Env.URL: url, Env.NAMESPACE: namespace, Env.ADMIN_TOKEN_FILE: str(tokens)}
+    own = {Env.URL: url, Env.NAMESPACE: namespace, Env.ADMIN_TOKEN_FILE: str(tokens), Env.API_LIMIT: "0"}
     command = ["granian", "--interface", "asgi", "--no-ws", "--factory", "cacheclient.api:app", "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, "-m", *command, "--log-level", "warning"],

@@ -12,7 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 from cacheclient import Cache
-from cacheclient.contract import AUDIT_LENGTH
+from cacheclient.api.settings import limit as limit_of
+from cacheclient.contract import AUDIT_LENGTH, Env
+from cacheclient.errors import ConfigurationError
+from cacheclient.gcra import Limit
 from tests.api.conftest import ALICE, BOB, Pod, bearer
 from tests.conftest import PATIENCE, Server
 
@@ -193,20 +196,43 @@ def test_an_error_of_ours_tells_the_client_nothing(pod: Pod, caplog: pytest.LogC
     assert "request r-7 failed" in caplog.text
 
 
-def test_a_limit_comes_before_everything_else(pod: Pod) -> None:
-    from cacheclient.api import Problem  # noqa: PLC0415
+def test_who_asks_too_often_is_refused_before_everything_else_by_every_pod(pod: Pod) -> None:
+    limit = Limit(3, per=60)
+    one, two = pod(limit=limit), pod(limit=limit)
+    first = one.get("/cache/stats")
+    assert (first.status_code, first.headers["ratelimit"]) == (200, '"api";r=2;t=20')
+    assert post(two, "invalidate", {"key": "a"}).status_code == 200
+    assert one.get("/cache/explain/a").status_code == 401  # guessing tokens counts
+    for answer in (one.get("/cache/stats"), post(two, "invalidate", {"key": "a"}), two.get("/cache/explain/a")):
+        assert (answer.status_code, answer.json()["code"]) == (429, "too_many_requests")
+        assert 0 < int(answer.headers["retry-after"]) <= 20
+        assert answer.headers["ratelimit-policy"] == '"api";q=3;w=60'
 
-    async def limit(request: Any) -> None:
-        del request
-        raise Problem(429, "too_many_requests", "later", headers={"Retry-After": "1"})
 
-    client = pod(limit=limit)
-    for answer in (
-        client.get("/cache/stats"),
-        post(client, "invalidate", {"key": "a"}),
-        client.get("/cache/explain/a"),
-    ):
-        assert (answer.status_code, answer.headers["retry-after"]) == (429, "1")
+def test_clients_have_a_limit_each_and_may_be_told_apart_otherwise(pod: Pod) -> None:
+    client = pod(limit=Limit(1, per=60), client=lambda request: request.headers.get("x-user", "nobody"))
+    assert [client.get("/cache/stats", headers={"X-User": user}).status_code for user in "aabb"] == [200, 429, 200, 429]
+    assert {pod(limit=None).get("/cache/stats").status_code for _ in range(5)} == {200}
+
+
+def test_while_redis_is_away_each_pod_limits_by_itself(pod: Pod, own_server: Server) -> None:
+    client = pod(own_server.url, limit=Limit(2, per=60))
+    own_server.kill()
+    assert [client.get("/cache/stats").status_code for _ in range(3)] == [200, 200, 429]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [(None, Limit(600, per=60, burst=100)), ("0", None), ("60/60", Limit(60, per=60)), ("9/1/3", Limit(9, 1.0, 3))],
+)
+def test_the_limit_is_read_from_the_environment(given: str | None, expected: Limit | None) -> None:
+    assert limit_of({} if given is None else {Env.API_LIMIT: given}) == expected
+
+
+@pytest.mark.parametrize("given", ["", "60", "a/60", "60/60/60/60", "0/60", "60/0", "60/x", "-1/60", "1/60/0"])
+def test_a_limit_that_is_none_is_refused(given: str) -> None:
+    with pytest.raises(ConfigurationError, match="CACHE_API_LIMIT="):
+        limit_of({Env.API_LIMIT: given})
 
 
 # -- idempotency ------------------------------------------------------------------------------------------------------

@@ -6,20 +6,22 @@ import asyncio
 import json
 import threading
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, get_args
 
 import pytest
 
 from cacheclient import AsyncCache, Cache
-from cacheclient.api.bodies import PLANS, PRIORITIES, Job, Kind
-from cacheclient.api.jobs import judged
+from cacheclient.api.bodies import PLANS, PRIORITIES, Job, Kind, Prewarm
+from cacheclient.api.jobs import Jobs, judged, reported
 from cacheclient.events import Event, Priority
+from cacheclient.warming import Files, Outcome, Report, Warmer
 from tests.api.conftest import Pod, bearer
 from tests.api.test_endpoints import eventually, post
 from tests.conftest import Server
 
 
-class Warmer:
+class Held:
     """A warm-up that ends when the test says so. It runs on the loop of its pod, in another thread."""
 
     def __init__(self, *, fails: str = "") -> None:
@@ -55,7 +57,7 @@ def test_every_type_has_a_plan_and_a_priority() -> None:
 
 
 def test_a_job_runs_here_and_every_pod_tells_of_it(pod: Pod) -> None:
-    warm = Warmer()
+    warm = Held()
     one, two = pod(warm=warm), pod(warm=warm)
     answer = post(one, "prewarm", {"type": "all", "async": True})
     job = answer.json()
@@ -73,7 +75,7 @@ def test_a_job_runs_here_and_every_pod_tells_of_it(pod: Pod) -> None:
 
 
 def test_who_waits_gets_the_end_or_what_there_is_when_time_is_up(pod: Pod) -> None:
-    quick, slow = Warmer(), Warmer()
+    quick, slow = Held(), Held()
     quick.go()
     answer = post(pod(warm=quick), "prewarm", {"type": "critical", "async": False})
     assert (answer.status_code, answer.json()["state"], answer.json()["priority"]) == (200, "done", "high")
@@ -86,7 +88,7 @@ def test_who_waits_gets_the_end_or_what_there_is_when_time_is_up(pod: Pod) -> No
 
 
 def test_what_fails_says_why(pod: Pod, caplog: pytest.LogCaptureFixture) -> None:
-    warm = Warmer(fails="the database is away")
+    warm = Held(fails="the database is away")
     warm.go()
     job = post(pod(warm=warm), "prewarm", {"type": "hot", "async": False}).json()
     assert (job["state"], job["problem"]) == ("failed", "OSError: the database is away")
@@ -94,7 +96,7 @@ def test_what_fails_says_why(pod: Pod, caplog: pytest.LogCaptureFixture) -> None
 
 
 def test_a_pod_that_stops_cancels_its_jobs(pod: Pod, shared_server: Server, namespace: str) -> None:
-    warm = Warmer()
+    warm = Held()
     client = pod(warm=warm)
     job = post(client, "prewarm", {"type": "hot"}).json()
     eventually(lambda: warm.plans)
@@ -105,7 +107,7 @@ def test_a_pod_that_stops_cancels_its_jobs(pod: Pod, shared_server: Server, name
 
 
 def test_a_job_whose_pod_is_gone_is_lost_and_another_may_begin(pod: Pod, shared_server: Server, namespace: str) -> None:
-    warm = Warmer()
+    warm = Held()
     warm.go()
     client = pod(warm=warm)
     job = post(client, "prewarm", {"type": "hot", "async": False}).json()
@@ -116,6 +118,34 @@ def test_a_job_whose_pod_is_gone_is_lost_and_another_may_begin(pod: Pod, shared_
     assert post(client, "prewarm", {"type": "hot", "async": False}).json()["state"] == "done"
 
 
+@pytest.mark.parametrize(
+    ("outcome", "state", "problem"),
+    [
+        (Outcome.DONE, "done", None),
+        (Outcome.ELSEWHERE, "done", None),
+        (Outcome.FAILED, "failed", "failed: Redis gave up"),
+        (Outcome.LATE, "failed", "late: Redis gave up"),
+    ],
+)
+def test_a_report_of_a_warm_up_says_how_its_job_ended(outcome: Outcome, state: str, problem: str | None) -> None:
+    job = Job(id="0", type="hot", plan="hot", priority=Priority.LOW, state="running", created=0, updated=1, pod="p")
+    done = reported(job, Report("hot", outcome=outcome, error="Redis gave up" if problem else ""), 2)
+    assert (done.state, done.problem, done.updated) == (state, problem, 2)
+    assert done.report is not None
+    assert done.report["outcome"] == outcome
+
+
+async def test_a_warmer_runs_its_plans_as_jobs(shared_server: Server, namespace: str, tmp_path: Path) -> None:
+    (tmp_path / "hot.jsonl").write_text('{"key": "a", "value": 1}\n{"key": "b", "value": 2}\n')
+    async with AsyncCache.from_url(shared_server.url, namespace=namespace) as cache:
+        warmer = Warmer(cache, [Files(name="hot", path=str(tmp_path / "hot.jsonl"), plans=["hot"])])
+        jobs = Jobs(lambda: cache, warmer.run)
+        job = await jobs.finished(await jobs.start(Prewarm(type="hot")), 10)
+        assert (job.state, job.report and job.report["written"]) == ("done", 2), job
+        assert await cache.get("b") == 2
+        await jobs.close()
+
+
 def test_a_job_that_runs_is_not_lost_while_its_pod_lives() -> None:
     job = Job(id="0", type="hot", plan="hot", priority=Priority.LOW, state="running", created=0, updated=100, pod="p")
     assert judged(job, 129).state == "running"
@@ -124,10 +154,7 @@ def test_a_job_that_runs_is_not_lost_while_its_pod_lives() -> None:
 
 
 async def test_a_running_job_gives_signs_of_life(shared_server: Server, namespace: str) -> None:
-    from cacheclient.api.bodies import Prewarm  # noqa: PLC0415
-    from cacheclient.api.jobs import Jobs  # noqa: PLC0415
-
-    warm = Warmer()
+    warm = Held()
     async with AsyncCache.from_url(shared_server.url, namespace=namespace) as cache:
         jobs = Jobs(lambda: cache, warm, beat=0.01)
         job = await jobs.start(Prewarm(type="hot"))
@@ -164,7 +191,7 @@ def test_jobs_that_are_none(pod: Pod, job_id: str, status: int) -> None:
 
 
 def test_without_redis_nothing_begins(pod: Pod, own_server: Server) -> None:
-    warm = Warmer()
+    warm = Held()
     client = pod(own_server.url, warm=warm)
     own_server.kill()
     assert post(client, "prewarm", {"type": "hot"}).status_code == 503

@@ -131,6 +131,7 @@ SERVICE: Final = (
         severity=Severity.WARNING,
         summary="Rate limits are decided without Redis.",
         description="{{ $value | humanizePercentage }} of the limited hits in {{ $labels.namespace }} are unchecked.",
+        silent=_IDLE,
         board="latency",
     ),
     Alert(

@@ -178,7 +178,7 @@ def test_an_interrupted_migration_goes_on_where_it_was(cached: Run, opened: Call
     assert 0 < new.count() < 800
     done = json.loads(cached("migrate", "1", "--version", "2", "--rate", "100000", "--json").out)
     assert (new.count(), done["failed"], done["done"]) == (800, 0, True)
-    assert done["copied"] + done["skipped"] == 800, "a step that was not noted any more is done again, which skips"
+    assert done["copied"] + done["skipped"] >= 800, "a step that was not noted is done again; SCAN may show a key twice"
 
 
 def test_what_cannot_be_migrated_is_told_and_fails(

@@ -37,7 +37,7 @@ class KeySpace:
     tag_prefix: str = field(init=False)
 
     def __post_init__(self) -> None:
-        if not _NAMESPACE.fullmatch(self.namespace):
+        if not isinstance(self.namespace, str) or not _NAMESPACE.fullmatch(self.namespace):
             raise ConfigurationError(
                 f"namespace={self.namespace!r}: a lower-case letter, then up to 63 of a-z 0-9 _ . - (no colon)"
             )

@@ -68,6 +68,7 @@ def app() -> FastAPI:
         lifespan=lifespan,
         docs_url=None,  # its page runs scripts of a foreign host
         redoc_url=None,
+        redirect_slashes=False,
     )
     problems(api)
     api.include_router(router(cache, admins, limit=rate, sections={"savings": savings}))

@@ -13,7 +13,7 @@ from infra.deploy import hit_rate, looking, preflight, steps
 from infra.deploy.hit_rate import Counted
 from infra.deploy.preflight import Fault
 from infra.deploy.steps import Manifests, Name, Way
-from infra.deploy.waiting import Say, await_master, await_rollout, run_now
+from infra.deploy.waiting import Say, await_master, await_rollout, run_now, unblock
 from infra.deploy.ways import Applying, ByKubectl, ByPulumi
 from infra.jobs.errors import JobError
 from infra.jobs.kubectl import Kubectl
@@ -95,7 +95,9 @@ class Actions:
 
     def ready(self) -> str:
         """Wait for the set."""
-        for component in (Component.SENTINEL, Component.REDIS):
+        for component in (Component.REDIS, Component.SENTINEL):
+            unblock(self._kubectl, component, self._say)
+        for component in (Component.REDIS, Component.SENTINEL):  # a Sentinel is ready when it has a master to name
             await_rollout(self._kubectl, f"statefulset/{component}", self._deployment.seconds)
         (sentinel,) = pod_names(Component.SENTINEL, 1)
         return f"all pods; master {await_master(self._kubectl, sentinel, self._deployment.seconds)}"

@@ -8,13 +8,17 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from infra.jobs.errors import JobError
-from infra.jobs.kubectl import Kubectl
+from infra.jobs.kubectl import Kubectl, await_so
 from infra.topology import FILES_DIR
 
 Say = Callable[[str], None]
 
 POLL: Final = 2.0
 _SLACK: Final = 30.0  # for kubectl itself, beyond the time that it is told to wait
+_REVISION: Final = "controller-revision-hash"  # a label that the StatefulSet's controller sets
+_HOPELESS: Final = {
+    "ErrImagePull", "ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError", "CreateContainerError",
+}  # fmt: skip
 _POLL_SENTINELS: Final = f". {FILES_DIR}/ask.sh && poll_sentinels"
 
 
@@ -32,6 +36,40 @@ def await_rollout(kubectl: Kubectl, workload: str, seconds: float) -> None:
         pods = kubectl.get("pods", "--selector", labels)["items"]
         told = "".join(f"\n  {line}" for line in not_ready(pods))
         raise JobError(f"{workload} is not ready after {seconds:g} s{told or f': {error}'}") from error
+
+
+def unblock(kubectl: Kubectl, stateful_set: str, say: Say) -> None:
+    """Delete the pods that a StatefulSet would wait for although its newest template has mended them.
+
+    Its controller replaces pods one by one, each when the one before is ready. If none could start, as with an image
+    that is not there, the first new one waits in vain for the old ones: a set does not begin with its last node alone.
+
+    Raises:
+        JobError: if the controller does not take notice of the template in time.
+    """
+    await_so(lambda: _observed(kubectl.get("statefulset", stateful_set)), f"{stateful_set} was noticed", _SLACK)
+    found = kubectl.get("statefulset", stateful_set)
+    labels = ",".join(f"{name}={value}" for name, value in found["spec"]["selector"]["matchLabels"].items())
+    pods = kubectl.get("pods", "--selector", labels)["items"]
+    for pod in never_started(pods, found.get("status", {}).get("updateRevision", "")):
+        say(f"{pod} never started, and is made anew from the template as it is now")
+        kubectl.run("delete", "pod", pod, "--wait=false")
+
+
+def _observed(stateful_set: Mapping[str, Any]) -> bool:
+    generation = stateful_set["metadata"].get("generation", 0)
+    return bool(stateful_set.get("status", {}).get("observedGeneration", 0) >= generation)
+
+
+def never_started(pods: Iterable[Mapping[str, Any]], revision: str) -> list[str]:
+    """Return the pods of an older revision of which a container waits for what it has never had, such as an image."""
+    names = []
+    for pod in pods:
+        states = pod["status"].get("containerStatuses", ())
+        hopeless = any(c.get("state", {}).get("waiting", {}).get("reason") in _HOPELESS for c in states)
+        if hopeless and pod["metadata"].get("labels", {}).get(_REVISION) not in {revision, None}:
+            names.append(pod["metadata"]["name"])
+    return names
 
 
 def not_ready(pods: Iterable[Mapping[str, Any]]) -> list[str]:

@@ -97,15 +97,20 @@ def storage_class(name: str, *, default: bool = False) -> dict[str, Any]:
 
 def deployment(*containers: str) -> dict[str, Any]:
     pods = {"spec": {"containers": [{"name": name} for name in containers]}}
-    return {"spec": {"selector": {"matchLabels": {"app": "shop"}}, "template": pods}}
+    spec = {"selector": {"matchLabels": {"app": "shop"}}, "template": pods}
+    return {"metadata": {}, "spec": spec, "status": {"updateRevision": "new"}}
 
 
-def pod(name: str, *waiting_for: str) -> dict[str, Any]:
+def pod(name: str, *waiting_for: str, revision: str = "new") -> dict[str, Any]:
     ready = {"type": "Ready", "status": str(not waiting_for)}
     states = [
         {"name": "app", "state": {"waiting": {"reason": reason, "message": "no such image"}}} for reason in waiting_for
     ]
-    return {"metadata": {"name": name}, "status": {"conditions": [ready], "containerStatuses": states}}
+    labels = {"controller-revision-hash": revision}
+    return {
+        "metadata": {"name": name, "labels": labels},
+        "status": {"conditions": [ready], "containerStatuses": states},
+    }
 
 
 @pytest.fixture

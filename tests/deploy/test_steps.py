@@ -32,8 +32,8 @@ def test_all_steps_are_done_in_their_order_and_the_hit_rate_is_told(cluster: Clu
         "apply",  # dry run
         "apply",  # the namespace
         "apply",  # the set
-        "rollout status statefulset/sentinel",
         "rollout status statefulset/redis",
+        "rollout status statefulset/sentinel",
         "exec sentinel-0",
         "apply",  # monitoring
         "apply",  # the warmer
@@ -175,6 +175,14 @@ def test_what_a_stack_has_nothing_for_is_left_out_with_the_reason(deploy: Deploy
     told = {done.step: done.said for done in deploy("monitoring.enabled=false", *nothing).steps}
     assert told[Name.MONITORING] == "monitoring.enabled is false"
     assert told[Name.HIT_RATE] == "application.deployment is not set"
+
+
+def test_pods_that_never_started_do_not_keep_their_successors_waiting(cluster: Cluster, deploy: Deploy) -> None:
+    old = [pod("redis-0", "ImagePullBackOff", revision="old"), pod("redis-1", revision="old")]
+    crashing = pod("redis-3", "CrashLoopBackOff", revision="old")  # it has run: it may hold data that others lack
+    cluster.file("pods", {"items": [*old, pod("redis-2", "ErrImagePull"), crashing]})
+    deploy(first=Name.READY)
+    assert {call for call in cluster.asked() if call.startswith("delete")} == {"delete pod redis-0 --wait=false"}
 
 
 @pytest.mark.parametrize(

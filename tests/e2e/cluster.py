@@ -27,8 +27,9 @@ from typing import Any
 import pytest
 import yaml
 
-from cacheclient.contract import Component, Label, set_name
+from cacheclient.contract import SENTINEL_AUTH_FILE, Component, Env, Label, set_name
 from infra import certificates, credentials, render, stack_files
+from tests.drill.traffic import PATIENT
 
 HERE = Path(__file__).parent
 PRESENT = "IfNotPresent"
@@ -163,10 +164,36 @@ def start_client(cluster: Cluster, rendered: render.Rendered, node: str = "") ->
     pod = client_pod(cluster, rendered)
     if node:
         pod["spec"]["nodeSelector"] = {"kubernetes.io/hostname": node}
-    data = {name: (HERE / name).read_text(encoding="utf-8") for name in ("client.sh", "reader.py")}
+    bring_scripts(cluster)
+    start_pod(cluster, pod)
+
+
+def bring_scripts(cluster: Cluster) -> None:
+    """Have the ConfigMap that the pods of the tests mount."""
+    data = {name: (HERE / name).read_text(encoding="utf-8") for name in ("client.sh", "reader.py", "shop.py")}
     scripts = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "client"}, "data": data}
     cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(scripts))
-    start_pod(cluster, pod)
+
+
+def python_pod(cluster: Cluster, rendered: render.Rendered, name: str, *command: str) -> dict[str, Any]:
+    """Return an application's pod that has cacheclient and its settings, in the image of the jobs."""
+    outputs, pod = rendered.outputs, client_pod(cluster, rendered)
+    environment = PATIENT | {
+        Env.URL: f"{outputs['urlScheme']}://{outputs['username']}@{outputs['sentinelAddress']}/{outputs['setName']}",
+        Env.NAMESPACE: name,
+        Env.PASSWORD_FILE: f"/secrets/{outputs['passwordKey']}",
+        Env.SENTINEL_PASSWORD_FILE: f"/secrets/{SENTINEL_AUTH_FILE}",
+    }
+    pod["metadata"]["name"] = name
+    (container,) = pod["spec"]["containers"]
+    container |= {
+        "name": name,
+        "image": image_of("backup"),
+        "command": list(command),
+        "env": [{"name": str(variable), "value": value} for variable, value in environment.items()],
+        "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
+    }
+    return pod
 
 
 def start_pod(cluster: Cluster, pod: dict[str, Any]) -> None:
@@ -201,17 +228,23 @@ def longest_gap(cluster: Cluster) -> float:
     return max(later - earlier for earlier, later in pairwise(times))
 
 
-@contextmanager
-def brought_up(stack: str, folder: Path, *overrides: str, node: str = "") -> Iterator[Cluster]:
-    """Bring a stack up in a namespace of its own, with passwords, certificates and a client; remove it afterwards."""
-    require_cluster()
+def with_settings(stack: str, folder: Path, *overrides: str) -> Cluster:
+    """Return a stack with the settings of this cluster, for a namespace of its own that is not there yet."""
     namespace = f"cache-e2e-{secrets.token_hex(3)}"
     # The client is an application in the set's own namespace.
     given = [*scope_of(stack, namespace), f"network.clientNamespaces=[{namespace}]"]
     given += [*settings_of_this_cluster(), *overrides]
     monitored = "servicemonitors.monitoring.coreos.com" in kubectl("get", "crd", "--output", "name")
     given.append(f"monitoring.enabled={str(monitored).lower()}")
-    cluster = Cluster(stack, namespace, tuple(given), folder)
+    return Cluster(stack, namespace, tuple(given), folder)
+
+
+@contextmanager
+def brought_up(stack: str, folder: Path, *overrides: str, node: str = "") -> Iterator[Cluster]:
+    """Bring a stack up in a namespace of its own, with passwords, certificates and a client; remove it afterwards."""
+    require_cluster()
+    cluster = with_settings(stack, folder, *overrides)
+    namespace = cluster.namespace
     try:
         rendered = cluster.render()
         for file in sorted(folder.glob("00-*.yaml")):

@@ -12,17 +12,16 @@ from contextlib import contextmanager
 
 import pytest
 
-from cacheclient.contract import APP_NAME, SENTINEL_AUTH_FILE, Component, Env, Label, Port, RedisUser
+from cacheclient.contract import APP_NAME, SENTINEL_AUTH_FILE, Component, Label, Port, RedisUser
 from infra import rotation, settings
 from infra.kubectl_rotation import KubectlTarget
-from tests.drill.traffic import PATIENT
 from tests.e2e.cluster import (
     Cluster,
     brought_up,
-    client_pod,
     eventually,
     image_of,
     kubectl,
+    python_pod,
     settle,
     start_pod,
     writing,
@@ -57,24 +56,8 @@ def rotate(cluster: Cluster, *arguments: str) -> subprocess.CompletedProcess[str
 def reading(cluster: Cluster) -> Iterator[dict[str, int]]:
     """Have a pod read through cacheclient and log in all the time; what it counted is there at the end."""
     seen: dict[str, int] = {}
-    rendered = cluster.render()
-    outputs = rendered.outputs
-    pod = client_pod(cluster, rendered)
-    pod["metadata"]["name"] = "reader"
-    (container,) = pod["spec"]["containers"]
-    environment = PATIENT | {
-        Env.URL: f"{outputs['urlScheme']}://{outputs['username']}@{outputs['sentinelAddress']}/{outputs['setName']}",
-        Env.NAMESPACE: "reader",
-        Env.PASSWORD_FILE: f"/secrets/{outputs['passwordKey']}",
-        Env.SENTINEL_PASSWORD_FILE: f"/secrets/{SENTINEL_AUTH_FILE}",
-        "CACHE_OPT_L1_MAX_ENTRIES": "0",
-    }
-    container |= {
-        "image": image_of("backup"),
-        "command": ["python", "/scripts/reader.py"],
-        "env": [{"name": str(name), "value": value} for name, value in environment.items()],
-        "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
-    }
+    pod = python_pod(cluster, cluster.render(), "reader", "python", "/scripts/reader.py")
+    pod["spec"]["containers"][0]["env"].append({"name": "CACHE_OPT_L1_MAX_ENTRIES", "value": "0"})
     start_pod(cluster, pod)
     eventually(lambda: counted(cluster).get("logins", 0) > 3, "the reader reads and logs in")
     yield seen

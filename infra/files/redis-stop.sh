@@ -10,7 +10,7 @@
 # keep writers waiting for nothing.
 #
 # Time budgets in seconds, besides those of ask.sh; together they stay below 25:
-#   CACHE_ATTEMPT_S 8    how long attempts may begin
+#   CACHE_ATTEMPT_S 10   how long attempts may begin
 #   CACHE_CATCH_UP_S 2   until the replicas have everything
 #   CACHE_HANDOVER_S 12  until most Sentinels name another master
 #   CACHE_PAUSE_S 20     how long writes stay paused, at most
@@ -18,13 +18,40 @@ set -eu
 # shellcheck source=infra/files/ask.sh
 . "${0%/*}/ask.sh"
 : "${CACHE_DATA_DIR:?is the data directory}"
-ATTEMPT_S=${CACHE_ATTEMPT_S:-8}
+ATTEMPT_S=${CACHE_ATTEMPT_S:-10}
 CATCH_UP_S=${CACHE_CATCH_UP_S:-2}
 HANDOVER_S=${CACHE_HANDOVER_S:-12}
 PAUSE_S=${CACHE_PAUSE_S:-20}
 
 ask_self() {
   ask_redis "$LOCAL_ADDRESS" "$@"
+}
+
+# Do the Sentinels know which nodes are replicas? They look every ten seconds, and make a replica of any that has been a
+# master against their knowledge for eight. One that has not looked since a replica was the master itself would undo
+# its promotion at once, and the set would be without a master for a minute: seen after two handovers in a row.
+sentinels_know_replicas() {
+  for know_sentinel in $CACHE_SENTINEL_HOSTS; do
+    know_name='' know_ip='' know_flags=''
+    while read -r know_line; do
+      case $know_name in
+        ip) know_ip=$know_line ;;
+        flags) know_flags=$know_line ;;
+        role-reported)
+          case $know_line:$know_flags in
+            master:*down* | master:*disconnected*) ;; # it is gone, and cannot be promoted
+            master:*)
+              FAILED="$know_sentinel has not seen yet that $know_ip is a replica"
+              return 1
+              ;;
+          esac
+          ;;
+      esac
+      know_name=$know_line
+    done <<REPLICAS
+$(ask_sentinel "$know_sentinel" SENTINEL REPLICAS "$CACHE_SET" || true)
+REPLICAS
+  done
 }
 
 # Waits until every replica that is connected to this node has everything, and at least one is: Sentinel chooses which
@@ -68,8 +95,9 @@ verify_promoted() {
   log "$1 was promoted without the last $((step_own + 1 - promoted_offset)) bytes of writes: it was not connected"
 }
 
-# One attempt; NEW_MASTER is who leads then, FAILED the reason if it failed. Writes stay paused either way.
+# One attempt; NEW_MASTER is who leads then, FAILED the reason if it failed. Writes may be paused either way.
 attempt() {
+  sentinels_know_replicas || return 1
   reply=$(ask_self CLIENT PAUSE "$((PAUSE_S * 1000))" WRITE || true)
   if [ "$reply" != OK ]; then
     FAILED="writes could not be paused: ${reply:-no answer}"
@@ -91,7 +119,8 @@ if [ "$role" != master ]; then
   exit 0
 fi
 attempt_end=$(($(now) + ATTEMPT_S))
-until attempt; do
+# Sentinels that take this node for down, because it is slow or its writes are paused, may have acted by themselves.
+until attempt || NEW_MASTER=$(await_other_master 0); do
   ask_self CLIENT UNPAUSE >/dev/null || true
   if [ "$(now)" -ge "$attempt_end" ]; then
     log "not handed over: $FAILED; writes are allowed again, and Sentinel will act when this node is gone"

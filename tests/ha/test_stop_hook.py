@@ -211,6 +211,47 @@ def test_a_failover_that_begins_before_it_is_asked_for_is_as_good(master: Stage)
     assert "handed over to redis-2" in run.log
 
 
+def replica_seen(master: Stage, sentinel: str, role: str, flags: str = "slave") -> None:
+    """Let a Sentinel tell what it saw of redis-1 when it looked last; redis-2 it knows."""
+    lines = ["name", "redis-1:6379", "ip", "redis-1", "flags", flags, "role-reported-time", "20000"]
+    lines += ["role-reported", role, "master-host", "", "name", "redis-2:6379", "ip", "redis-2", "flags", "slave"]
+    master.answer(sentinel, "SENTINEL REPLICAS cache-test", "\n".join([*lines, "role-reported", "slave"]))
+
+
+def test_writes_go_on_until_every_sentinel_has_seen_that_the_last_master_is_a_replica_now(master: Stage) -> None:
+    replica_seen(master, "sentinel-0", "slave")
+    replica_seen(master, "sentinel-1", "master")
+
+    def look_again() -> None:
+        assert process.wait_until(lambda: commands(master).count("SENTINEL REPLICAS cache-test") > 4, 10)
+        assert "CLIENT PAUSE 20000 WRITE" not in commands(master)
+        replica_seen(master, "sentinel-1", "slave")
+
+    run = master.run(Script.REDIS_STOP, meanwhile=look_again, CACHE_ATTEMPT_S="10")
+    assert run.code == 0, run.log
+    assert "not yet: sentinel-1 has not seen yet that redis-1 is a replica; writes go on" in run.log
+    assert "handed over to redis-1" in run.log
+
+
+@pytest.mark.parametrize("flags", ["s_down,slave", "slave,disconnected"])
+def test_a_lost_node_that_was_seen_as_a_master_last_is_not_waited_for(master: Stage, flags: str) -> None:
+    replica_seen(master, "sentinel-1", "master", flags)
+    run = stop(master)
+    assert run.code == 0, run.log
+
+
+def test_a_failover_that_has_ended_before_it_is_asked_for_is_a_handover(master: Stage) -> None:
+    """Writes must not go on then: this node is deposed, and what it acknowledges is lost."""
+    master.sentinels_name("redis-2", "redis-2", "redis-0")
+    for sentinel in ("sentinel-0", "sentinel-1", "sentinel-2"):
+        master.sentinel_has(sentinel, "redis-2")
+    run = stop(master)
+    assert run.code == 0, run.log
+    assert "not asked for a failover: sentinel-0" in run.log
+    assert "handed over to redis-2" in run.log
+    assert "CLIENT UNPAUSE" not in commands(master)
+
+
 def test_a_failover_that_was_abandoned_is_not_waited_for(master: Stage) -> None:
     for sentinel in ("sentinel-0", "sentinel-1", "sentinel-2"):
         master.sentinels_name("redis-0", "redis-0", "redis-0", when="after")

@@ -119,6 +119,7 @@ if [ "$role" != master ]; then
   exit 0
 fi
 attempt_end=$(($(now) + ATTEMPT_S))
+told=''
 # Sentinels that take this node for down, because it is slow or its writes are paused, may have acted by themselves.
 until attempt || NEW_MASTER=$(await_other_master 0); do
   ask_self CLIENT UNPAUSE >/dev/null || true
@@ -126,7 +127,8 @@ until attempt || NEW_MASTER=$(await_other_master 0); do
     log "not handed over: $FAILED; writes are allowed again, and Sentinel will act when this node is gone"
     exit 1
   fi
-  log "not yet: $FAILED; writes go on before the next attempt"
+  [ "$FAILED" = "$told" ] || log "not yet: $FAILED; writes go on before the next attempt"
+  told=$FAILED
   sleep "$POLL_S"
 done
 record_master "$NEW_MASTER" || true # the hook must not fail for a full disk

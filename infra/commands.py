@@ -22,7 +22,7 @@ COMMANDS: Final = (
         load="infra.handover_command:handover",
         help="Let the master hand over to a replica, without losing a write.",
         panel=SET,
-        extras=("infra", "jobs"),
+        extras=("infra",),
     ),
     Command(
         name="backup",

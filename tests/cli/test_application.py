@@ -114,6 +114,30 @@ def test_without_the_extra_of_the_command_line_itself_one_line_says_so() -> None
     assert done.stderr == "cachestack: typer is not installed: pip install 'cachestack[cli]'\n"
 
 
+# What each extra of pyproject.toml brings, as it is imported.
+BRINGS = {
+    "infra": {"pulumi", "pulumi_kubernetes", "pulumi_policy", "grafanalib", "yaml"},
+    "api": {"fastapi", "granian", "jwt"},
+    "jobs": {"boto3", "cryptography", "zstandard"},
+    "crypto": {"cryptography"},
+    "compress": {"zstandard", "lz4"},
+    "warm": {"psycopg", "httpx2"},
+}
+
+
+@pytest.mark.parametrize("extras", sorted({command.extras for command in DECLARED.values()}))
+def test_a_command_needs_the_extras_that_it_declares_and_no_others(extras: tuple[str, ...]) -> None:
+    there = set().union(*(BRINGS[extra] for extra in extras))
+    blocked = set().union(*BRINGS.values()) - there
+    names = [command.name for command in DECLARED.values() if command.extras == extras]
+    load = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r})); from cacheclient.cli import application as a; "
+        f"[a.load(a.declared()[name]) for name in {names!r}]"
+    )
+    done = subprocess.run([sys.executable, "-c", load], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
 def test_a_fault_of_our_own_is_not_taken_for_a_missing_extra() -> None:
     with pytest.raises(ModuleNotFoundError, match=r"infra\.nowhere"):
         application.load(Command(name="x", load="infra.nowhere:x", help="", panel=""))

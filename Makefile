@@ -57,6 +57,12 @@ up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_A
 show: $(VENV)/.up ## run the traffic and the failures against the running cache: TRACE=file
 	@$(BIN)/python -m examples.fingerprint $(if $(TRACE),--trace '$(TRACE)')
 
+.PHONY: example
+example: $(VENV)/.dev ## a service on PostgreSQL without and with the cache, side by side, and a failover under load
+	@$(BIN)/python -m infra.local status >/dev/null 2>&1 || $(BIN)/python -m infra.local up --down-after $(or $(DOWN_AFTER),5)
+	@$(BIN)/python -m examples.fingerprint.service $(ARGS)
+	@echo "'make down' ends the local cache."
+
 .PHONY: down
 down: $(VENV)/.up ## stop the local cache and remove its files
 	@$(BIN)/python -m infra.local down

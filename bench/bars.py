@@ -17,6 +17,7 @@ from bench.rendering import rendering
 from bench.rounds import Setting
 from bench.scale import pattern, tag
 from bench.scraping import scraping
+from bench.service import endpoint
 from bench.stampede import stampede
 
 
@@ -37,6 +38,7 @@ BARS: Final = {
     "P6": Bar("L2 reads of 1 KB by 8 threads, over redis-py", many_threads),
     "P7": Bar("get_or_load by 64 tasks, over the textbook two-tier cache", mixed),
     "P8": Bar("stampede on one cold key from 4 processes, 0.2 s loader", stampede),
+    "P9": Bar("the example service's cached endpoint, over the bare framework", endpoint),
     "P10": Bar("from invalidate to gone from another process's L1", push),
     "P11": Bar("invalidate_pattern among a million keys", pattern),
     "P12": Bar("invalidate_tag of few and of many entries", tag),

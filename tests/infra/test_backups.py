@@ -8,7 +8,7 @@ import pytest
 
 from cacheclient.contract import BackupEnv, Component, Label, RedisUser
 from infra.jobs import options
-from infra.jobs.cli import _parser
+from infra.jobs.cli import parser
 from infra.network import store_port
 from infra.render import render
 
@@ -60,13 +60,13 @@ def test_the_commands_of_the_cron_jobs_are_commands_that_exist(manifests: list[d
     for job in cron_jobs(manifests).values():
         (container,) = pod_of(job)["containers"]
         assert container["command"] == ["python", "-m", "infra.jobs"]
-        assert callable(_parser().parse_args(container["args"]).run)
+        assert callable(parser().parse_args(container["args"]).run)
 
 
 def test_the_jobs_understand_the_environment_they_are_given(manifests: list[dict[str, Any]]) -> None:
     (container,) = pod_of(cron_jobs(manifests)["cache-backup"])["containers"]
     environment = {entry["name"]: entry["value"] for entry in container["env"]}
-    read = options.read(_parser().parse_args(container["args"]), environment)
+    read = options.read(parser().parse_args(container["args"]), environment)
     assert (read.folder.path, read.location.bucket) == ("cachestack/dev/", "backups")
     assert (read.keys.active, read.rule, read.compress) == ("2026", (7, 42), True)
     mounted = {mount["mountPath"] for mount in container["volumeMounts"]}

@@ -11,6 +11,7 @@ from bench.hit_ratio import hit_ratio
 from bench.l1_hit import asynchronous, threaded
 from bench.memory import memory
 from bench.mix import mixed
+from bench.other_sizes import other_sizes
 from bench.push import push
 from bench.reads import many_tasks, many_threads, one_task
 from bench.rendering import rendering
@@ -45,4 +46,5 @@ BARS: Final = {
     "P13": Bar("rendering the stacks, from cold and warm", rendering),
     "P14": Bar("memory of L1 entries of 1 KB, over a dict", memory),
     "S1": Bar("a scrape after much traffic, over one after little", scraping),
+    "S2": Bar("L1's hit ratio at other sizes: what it tells, beside what those sizes have", other_sizes),
 }

@@ -28,7 +28,16 @@ from cacheclient.gcra import Limit
 from cacheclient.lock import Lock
 from cacheclient.migration import Migration
 from cacheclient.missing import MISSING, Missing
-from cacheclient.options import TTL, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
+from cacheclient.options import (
+    TTL,
+    CacheOptions,
+    FailsafeOptions,
+    L1Options,
+    L2Options,
+    LockOptions,
+    SyncOptions,
+    TuningOptions,
+)
 from cacheclient.provenance import Entry
 from cacheclient.ratelimit import AsyncRateLimiter, Decision, RateLimitedError, RateLimiter
 from cacheclient.stats import Stats
@@ -66,6 +75,7 @@ __all__ = [
     "Report",
     "Stats",
     "SyncOptions",
+    "TuningOptions",
     "UnavailableError",
     "Versions",
     "to_env",

@@ -54,9 +54,11 @@ from cacheclient.remote import (
 from cacheclient.retention import Retention
 from cacheclient.revalidation import Revalidation
 from cacheclient.serializer import Serializer
+from cacheclient.sizing import Follower
 from cacheclient.stats import Stats
 from cacheclient.storm import PushGuard
 from cacheclient.tags import Tags
+from cacheclient.tuner import Tuner
 
 
 class Connects(Protocol):
@@ -153,6 +155,7 @@ class Parts:
     migrator: Migrator
     reader: Reader
     clock: Clock
+    tuner: Tuner
 
 
 def connect(
@@ -226,7 +229,8 @@ def assemble(
 ) -> Parts:
     """Return the parts of a cache, wired; nothing is opened yet. ``connect`` brings the shared side."""
     stats = Stats()
-    local = Local(options.l1, stats.l1, options.failsafe.offline)
+    follower = _follower(options)
+    local = Local(options.l1, stats.l1, options.failsafe.offline, follower)
     shared = connect(target, space, options, stats, clock)
     store, gate = shared.store, shared.gate
     serializer = Serializer(codec, shared.server_clock, stats)
@@ -263,10 +267,17 @@ def assemble(
         gate, clock, stats.all_lookups, lambda payload, key: serializer.decode(payload, space.prefix + key)
     )
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
+    tuner = Tuner(follower, shared.patient, options.tuning, stats=stats, clock=clock)
     return Parts(
         stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,
-        auditor, doctor, migrator, reader, clock,
+        auditor, doctor, migrator, reader, clock, tuner,
     )  # fmt: skip
+
+
+def _follower(options: CacheOptions) -> Follower | None:
+    if not options.tuning.interval:
+        return None
+    return Follower(options.tuning.sample, options.l1.max_entries, options.l1.max_bytes, options.l2.ttl)
 
 
 def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:

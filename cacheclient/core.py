@@ -60,6 +60,7 @@ class Core(Generic[T]):
             raise ClosedError("a cache is opened once: make another one")
         self._open = True
         self._invalidation.journal.start()
+        self._parts.tuner.start()
         if self._parts.shared.link is not None:
             try:
                 await self._parts.shared.link.start()
@@ -73,6 +74,7 @@ class Core(Generic[T]):
             return
         self._open, self._closed = False, True
         self._parts.hearing.close()
+        await self._parts.tuner.close()
         await self._parts.auditor.close()
         await self._parts.revalidation.close()
         await self._parts.flights.close()

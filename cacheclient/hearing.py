@@ -26,6 +26,7 @@ from cacheclient.keys import Glob, KeySpace
 from cacheclient.local import Local
 from cacheclient.propagation import Propagation
 from cacheclient.revalidation import Revalidation
+from cacheclient.sizing import Follower
 from cacheclient.stats import Stats
 from cacheclient.storm import PushGuard
 from cacheclient.tags import NAMESPACE, Tags
@@ -145,7 +146,8 @@ class Hearing:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _changed(self, event: Event, *, own: bool) -> None:
-        if own and not self.witnesses:
+        follower = self._local.follower if event.event_type is EventType.INVALIDATE else None
+        if own and not self.witnesses and follower is None:
             return
         try:
             glob = Glob(event.key_pattern)
@@ -153,6 +155,8 @@ class Hearing:
             self._stats.events["malformed"] += 1
             return
         key = None if glob.literal is None else self._space.short(glob.literal)
+        if follower is not None:
+            self._follow(follower, glob)
         if glob.literal is None:
             self.witnesses.pattern(glob)
         elif key is not None:
@@ -185,6 +189,13 @@ class Hearing:
         if name == NAMESPACE:
             self._local.flush()
         self._flights.pushed_all()
+
+    def _follow(self, follower: Follower, glob: Glob) -> None:
+        """Tell the follower what L2 has lost."""
+        if glob.literal is None:
+            follower.invalidated_matching(lambda key: glob.matches(self._space.prefix + key))
+        elif (key := self._space.short(glob.literal)) is not None:
+            follower.invalidated(key)
 
     def _match(self, glob: Glob, priority: Priority) -> None:
         """Drop what ``glob`` matches: now, at the end of this tick, or a little later."""

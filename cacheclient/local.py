@@ -27,11 +27,11 @@ from cacheclient.clock import Clock, Gate
 from cacheclient.entry import KEPT, UNPROVEN, Envelope
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import L1Options
-from cacheclient.queues import GONE, Queues
+from cacheclient.queues import GONE, MAX_FREQUENCY, Queues
 from cacheclient.serializer import Stored
+from cacheclient.sizing import MASK, Follower, Tick
 from cacheclient.stats import Histogram, TierStats
 
-MAX_FREQUENCY: Final = 3
 _SAMPLE: Final = 64  # one hit in so many is timed
 _PARKED: Final = -math.inf  # expiry of a suspect entry
 
@@ -47,19 +47,31 @@ class Mark:
         self.stands = True
 
 
+def _check(guards: tuple[Mark, ...], tick: Tick | None) -> Callable[[], object] | None:
+    """Return what a hit must ask of an entry with these guards; ``tick`` counts it."""
+    if not guards:
+        return tick
+    if tick is None:
+        return lambda: all(mark.stands for mark in guards)
+    return lambda: all(mark.stands for mark in guards) and tick()
+
+
 class Item:
     """One entry of L1.
 
     ``expires`` is on the cache's clock (seconds), and so is ``ends``, which is the same while the entry is suspect;
     ``size`` is the encoded size in bytes. ``tags`` are the tokens stored with it, ``guards`` what is watched of them.
+    ``check`` is called at each hit, and must be true: whether the guards stand, and for a key that is followed (see
+    ``sizing``) what counts its use. None, as for most entries: there is nothing to check.
     """
 
     __slots__ = (
-        "ends", "expires", "frequency", "guards", "kept", "key", "place", "size", "tags", "value", "write_id",
+        "check", "ends", "expires", "frequency", "guards", "kept", "key", "place", "size", "tags", "value", "write_id",
         "written_ms",
     )  # fmt: skip
 
     def __init__(self, key: str, stored: Stored, expires: float, guards: tuple[Mark, ...]) -> None:
+        self.check = _check(guards, None) if guards else None
         self.key = key
         self.value = stored.value
         self.expires = self.ends = expires
@@ -97,11 +109,15 @@ class Local:
         table: every entry by key.
         enabled: whether it may hold any.
         copies: whether it holds bytes, and every caller gets a value of its own.
+        follower: who is told what becomes of the keys that it follows, if there is one.
     """
 
-    def __init__(self, options: L1Options, stats: TierStats, offline: float = 0.0) -> None:
+    def __init__(
+        self, options: L1Options, stats: TierStats, offline: float = 0.0, follower: Follower | None = None
+    ) -> None:
         """Prepare; ``offline`` is for how many seconds after its last proof an entry may serve, see ``unproven``."""
         self._options = options
+        self.follower = follower
         self._offline = offline
         self._proven = -math.inf
         self._gate = Gate(0.0)
@@ -113,6 +129,8 @@ class Local:
         self._fences: dict[str, Fence] = {}
         self._doubted: tuple[deque[Item], ...] = ()  # suspect entries, by how often they were used: the most used first
         stats.capacity_bytes = options.max_bytes if options.max_entries else 0
+        if follower is not None:
+            follower.held_in(self.table.__contains__)
 
     def reader(
         self,
@@ -126,7 +144,8 @@ class Local:
         With ``copy`` the bytes are held here, and each hit is a call of ``decode`` with them and the key.
 
         A closure, because its cells are read faster than attributes: a hit costs one dict lookup, one clock, two
-        comparisons and two counters. One hit in 64 is timed, and stands for all of them.
+        comparisons and two counters. One hit in 64 is timed, and stands for all of them. One entry in many counts its
+        hits for the follower, by a call of 100 ns.
         """
         self._gate = gate
         lookup, stats, sample = self.table.get, self._stats, self._sample
@@ -135,7 +154,8 @@ class Local:
             item = lookup(key)
             if item is None or not item.expires > clock() < gate.until:
                 return ABSENT
-            if item.guards and not all(mark.stands for mark in item.guards):
+            check = item.check
+            if check is not None and not check():
                 return ABSENT
             if item.frequency < MAX_FREQUENCY:
                 item.frequency += 1
@@ -208,7 +228,10 @@ class Local:
         item = Item(key, stored, now + min(life, remaining), guards)
         if self.copies and stored.value is not MISSING:
             item.value = stored.envelope.payload
-        return self._insert(item)
+        kept = self._insert(item)
+        if kept and self.follower is not None and hash(key) & MASK < self.follower.below_l1:
+            self.table[key].check = _check(guards, self.follower.filled(key, item.size, item.expires, now))
+        return kept
 
     def drop(self, key: str) -> None:
         """Forget ``key`` and void every fill of it in flight."""
@@ -216,11 +239,15 @@ class Local:
         item = self.table.get(key)
         if item is not None:
             self._remove(item)
+        if self.follower is not None and hash(key) & MASK < self.follower.below_l1:
+            self.follower.dropped(key)
 
     def drop_matching(self, matches: Callable[[str], bool]) -> None:
         """Forget every key that ``matches``, and void every fill of one in flight."""
         for key in [key for key in {*self.table, *self._fences} if matches(key)]:
             self.drop(key)
+        if self.follower is not None:
+            self.follower.dropped_matching(matches)
 
     def prolong(self, key: str, seconds: float, now: float) -> bool:
         """Let an entry live ``seconds`` from now, at most its ttl here; return whether there is one that may answer."""
@@ -237,6 +264,8 @@ class Local:
         self.table.clear()
         self._queues.clear()
         self._stats.size_bytes = self._stats.entries = self._stats.suspects = 0
+        if self.follower is not None:
+            self.follower.flushed()
 
     def switch_off(self) -> None:
         """Hold nothing until ``switch_on``."""
@@ -314,6 +343,8 @@ class Local:
 
     def _renew(self, item: Item, expires: float, guards: tuple[Mark, ...]) -> None:
         self._stats.suspects -= item.expires == _PARKED
+        if guards is not item.guards:
+            item.check = _check(guards, self.follower.tick_of(item.key) if self.follower is not None else None)
         item.guards = guards
         item.ends = expires
         item.expires = expires  # last: another thread may be looking

@@ -17,6 +17,7 @@ from collections import OrderedDict, deque
 from typing import Final, Generic, Protocol, TypeVar
 
 SMALL_SHARE: Final = 10  # the small queue holds one part in ten, as in the paper
+MAX_FREQUENCY: Final = 3  # uses of an entry that count
 GONE, SMALL, MAIN = 0, 1, 2  # where an entry is
 _FEW: Final = 64  # husks that are not worth a sweep
 

@@ -32,6 +32,7 @@ from cacheclient.missing import ABSENT, MISSING
 from cacheclient.provenance import Entry
 from cacheclient.remote import Store
 from cacheclient.serializer import Serializer, Stored
+from cacheclient.sizing import MASK, Follower
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags, names
 
@@ -246,13 +247,29 @@ class Reader:
             if not waiter.done():
                 waiter.set_result((own, fresh))
 
+    @staticmethod
+    def _follow(follower: Follower, key: str, times: int, stored: Stored | None, now: float, now_ms: int) -> None:
+        left = None if stored is None else stored.envelope.remaining(now_ms)
+        if left is None or left <= 0:
+            follower.missed(key, times, now, None, 0)
+        elif stored is not None:
+            follower.missed(key, times, now, left, stored.size)
+
     def _settle(self, batch: _Batch, settled: Sequence[_Settled]) -> None:
         """Fill L1 with what is fresh, and tell everybody who waits."""
-        local, fences, waiting, cut = self._local, batch.fences, batch.waiters, self._cut
+        local, fences, waiting, cut, follower = (
+            self._local,
+            batch.fences,
+            batch.waiters,
+            self._cut,
+            self._local.follower,
+        )
         now, now_ms = self._clock(), self._serializer.now_ms()
         hits = misses = 0
         for full, stored, guards in settled:
             found = _NOTHING
+            if follower is not None and hash(key := full[cut:]) & MASK < follower.below:
+                self._follow(follower, key, len(waiting[full]), stored, now, now_ms)
             if stored is not None:
                 left = stored.envelope.remaining(now_ms)
                 found = (stored, left > 0)

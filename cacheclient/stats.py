@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from typing import Self
 
 from cacheclient.contract import LATENCY_BUCKETS, OUTAGE_BUCKETS, Tier
+from cacheclient.sizing import Curve
 
 
 @dataclass(slots=True)
@@ -101,6 +102,11 @@ def _count(a: Counter[str], b: Counter[str], sign: int) -> Counter[str]:
     return Counter({key: a[key] + sign * b[key] for key in a.keys() | b.keys()})
 
 
+def _joined(a: dict[str, Curve], b: dict[str, Curve]) -> dict[str, Curve]:
+    both = {tier: a[tier] + b[tier] for tier in a.keys() & b.keys()}
+    return {**a, **b, **both}
+
+
 @dataclass(slots=True)
 class Stats:
     """Everything one cache counts. The live object of a cache, and also the snapshot that ``cache.stats()`` returns.
@@ -126,6 +132,7 @@ class Stats:
     rate_limited: Counter[str] = field(default_factory=Counter)  # hits under a limit, by "outcome/decided_by"
     propagation: Histogram = field(default_factory=Histogram)  # own invalidations until their push
     storms: int = 0  # times L1 was switched off because pushes came too fast
+    curves: dict[str, Curve] = field(default_factory=dict)  # by tier: its hit rate at other sizes, see ``sizing``
     migrated: Counter[str] = field(default_factory=Counter)  # seen, copied, skipped, failed, dropped
     warmed: Counter[str] = field(default_factory=Counter)  # by warm-ups, by outcome: written, skipped, failed
     connection_errors: int = 0
@@ -183,6 +190,7 @@ class Stats:
             rate_limited=_count(self.rate_limited, other.rate_limited, sign),
             propagation=self.propagation.combine(other.propagation, sign),
             storms=self.storms + sign * other.storms,
+            curves=_joined(self.curves, other.curves) if level else self.curves,
             migrated=_count(self.migrated, other.migrated, sign),
             warmed=_count(self.warmed, other.warmed, sign),
             connection_errors=self.connection_errors + sign * other.connection_errors,
@@ -222,4 +230,5 @@ class Stats:
             "errors": dict(self.errors),
             "failovers": self.failovers,
             "listener_connected": self.listener_connected,
+            "at_other_sizes": {tier: curve.to_dict() for tier, curve in sorted(self.curves.items())},
         }

@@ -12,11 +12,14 @@ from alerts import signals
 from cacheclient.contract import (
     COALESCED,
     EVICTIONS,
+    HIT_RATE_AT_SIZE,
     HITS,
     LOADER_SECONDS,
     LOOKUP_SECONDS,
     MEMORY_PRESSURE,
     SIZE_BYTES,
+    SIZES,
+    WORKING_SET,
     Exporter,
     Tier,
 )
@@ -211,6 +214,21 @@ def _costs() -> list[Panel]:
     ]
 
 
+def _at_size(of: Tier, size: str, by: str = "namespace") -> str:
+    return f"""avg by ({by}) ({_SCOPE.client(HIT_RATE_AT_SIZE.name, signals.tier(of), f'size="{size}"')})"""
+
+
+def _at_sizes(of: Tier) -> Panel:
+    what = "the process's L1" if of is Tier.L1 else "Redis"
+    return graph(
+        f"{of.upper()} hit ratio at other sizes",
+        f"What the tier would answer if {what} were half, twice or four times as large, estimated from a sample of its "
+        "keys; 1x is what was measured. Lines on one another: more memory changes nothing.",
+        [Query(_at_size(of, size), size) for size in SIZES],
+        "percentunit",
+    )
+
+
 def _memory(limits: Thresholds) -> list[Panel]:
     entries = _SCOPE.client(SIZE_BYTES.name, signals.tier(Tier.L1))
     columns = [
@@ -218,6 +236,9 @@ def _memory(limits: Thresholds) -> list[Panel]:
         Column(
             "L1 full", f"max by (cache) ({_SCOPE.client(MEMORY_PRESSURE.name, signals.tier(Tier.L1))})", "percentunit"
         ),
+        Column("L1 hits", _at_size(Tier.L1, "1x", by="cache"), "percentunit"),
+        Column("At twice the size", _at_size(Tier.L1, "2x", by="cache"), "percentunit"),
+        Column("Working set", f"sum by (cache) ({_SCOPE.client(WORKING_SET.name, signals.tier(Tier.L1))})", "bytes"),
         Column("L1 evictions", _rate(EVICTIONS, signals.tier(Tier.L1), by="cache"), "ops"),
         Column("Queries saved", str(worth("cache").queries), "reqps"),
         Column("Saved per hour", _per_hour(worth("cache").saved), "currencyUSD"),
@@ -226,6 +247,7 @@ def _memory(limits: Thresholds) -> list[Panel]:
         stat_of(signals.L1_HIT_RATIO.panel(_SCOPE, limits)),
         stat_of(signals.L2_HIT_RATIO.panel(_SCOPE, limits)),
         graph_of(signals.L1_HIT_RATIO.panel(_SCOPE, limits), width=16),
+        *(_at_sizes(tier) for tier in (Tier.L1, Tier.L2)),
         graph(
             "Evictions",
             "Entries given up for want of room, by tier. None: more memory changes nothing.",

@@ -30,6 +30,7 @@ from cacheclient.contract.metrics import (
     FAILOVER_EVENTS,
     FAILOVER_SECONDS,
     HIT_RATE,
+    HIT_RATE_AT_SIZE,
     HITS,
     INVALIDATIONS,
     L1_OFF,
@@ -56,6 +57,7 @@ from cacheclient.contract.metrics import (
     STALE_SERVED,
     SUSPECT_ENTRIES,
     WARMED,
+    WORKING_SET,
     WRITE_MS,
     WRITE_SECONDS,
     Metric,
@@ -88,6 +90,7 @@ __all__ = [
     "FAILOVER_SECONDS",
     "HITS",
     "HIT_RATE",
+    "HIT_RATE_AT_SIZE",
     "INVALIDATIONS",
     "L1_OFF",
     "LATENCY_BUCKETS",
@@ -115,12 +118,14 @@ __all__ = [
     "SCRAPE_SECONDS",
     "SENTINEL_AUTH_FILE",
     "SENTINEL_CONF",
+    "SIZES",
     "SIZE_BYTES",
     "STALE_SERVED",
     "SUSPECT_ENTRIES",
     "UID",
     "WARMED",
     "WARMED_AT",
+    "WORKING_SET",
     "WRITE_MS",
     "WRITE_SECONDS",
     "BackupEnv",
@@ -189,6 +194,9 @@ class DecidedBy(StrEnum):
     OUTAGE = "outage"  # the limiter's policy, because Redis could not be asked
     NOBODY = "nobody"  # there was no limit; not counted
 
+
+# Sizes at which a tier's hit rate is estimated, by the value of the ``size`` label: times its own.
+SIZES: Final = {"0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
 
 # Seconds after an invalidation at which its key is checked, by the value of the ``window`` label.
 AUDIT_WINDOWS: Final = {"1s": 1.0, "10s": 10.0, "60s": 60.0}

@@ -105,6 +105,15 @@ LISTENER_GAPS: Final = Metric(
     "Times the tracking connection was lost, so L1 was re-checked.",
     ("cache",),
 )
+HIT_RATE_AT_SIZE: Final = Metric(
+    "cache_hit_rate_at_size", "gauge",
+    "Hit rate that this tier would have at another size, from a sample; absent until there is enough of it.",
+    ("cache", "tier", "size"), "ratio",
+)  # fmt: skip
+WORKING_SET: Final = Metric(
+    "cache_working_set_bytes", "gauge", "Bytes a tier would hold in which entries only expire; from a sample.",
+    ("cache", "tier"), "bytes",
+)  # fmt: skip
 SUSPECT_ENTRIES: Final = Metric(
     "cache_suspect_entries", "gauge", "Entries of L1 that do not answer until L2 has confirmed them.", ("cache",)
 )

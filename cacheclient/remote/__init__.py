@@ -7,6 +7,7 @@ from cacheclient.remote.encryption import context
 from cacheclient.remote.limits import LimitStore, LocalLimits, RedisLimits
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, Holder, LocalLocks, LockStore, RedisLocks
+from cacheclient.remote.memory import redis_memory
 from cacheclient.remote.no_store import NoStore
 from cacheclient.remote.pipe import Login, Pipe
 from cacheclient.remote.protocol import Held, Leased, Store, Take, fetched
@@ -21,5 +22,5 @@ __all__ = [
     "Held", "Holder", "Leased", "LimitStore", "Link", "LocalLimits", "LocalLocks", "LocalRecords", "LockStore",
     "Login", "NoStore", "Pipe", "Records", "RedisLimits", "RedisLocks", "RedisRecords", "RedisStore",
     "SentinelTopology", "Step", "Store", "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
-    "parse", "read_secret",
+    "parse", "read_secret", "redis_memory",
 ]  # fmt: skip

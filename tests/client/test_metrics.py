@@ -11,8 +11,9 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families
 
 from cacheclient import AsyncCache, Cache
-from cacheclient.contract import METRICS, ErrorType, Tier
+from cacheclient.contract import METRICS, SIZES, ErrorType, Tier
 from cacheclient.metrics import CacheCollector, register
+from cacheclient.sizing import Curve
 
 KINDS = {"info": "gauge"}
 Series = dict[tuple[str, tuple[tuple[str, str], ...]], float]
@@ -40,6 +41,12 @@ def scrape(registry: CollectorRegistry) -> Series:
     }
 
 
+CURVE = Curve(
+    lookups=10, hits=6, gained=tuple(zip(SIZES, (-2, 0, 1, 2), strict=True)), followed=3, working_set_bytes=500,
+    capacity_bytes=1000,
+)  # fmt: skip
+
+
 def with_lookups(cache: AsyncCache) -> AsyncCache:
     stats = cache._stats
     stats.l1.hits, stats.l1.misses, stats.l2.hits, stats.l2.misses = 6, 4, 3, 1
@@ -49,6 +56,7 @@ def with_lookups(cache: AsyncCache) -> AsyncCache:
     stats.l3.lookup.observe(0.2)
     stats.all_lookups.observe(2.0)
     stats.outage.observe(7.0)
+    stats.curves = {"l1": CURVE}
     return cache
 
 
@@ -85,7 +93,8 @@ def test_every_series_exists_before_its_first_event(registry: CollectorRegistry,
         for key in keys:
             counter[key] += 1
     new = set(scrape(registry)) - before
-    assert {name for name, _ in new} == {"cache_hit_rate"}  # a rate of nothing is not 0
+    # A rate of nothing is not 0, and what a sample cannot tell yet is not either.
+    assert {name for name, _ in new} == {"cache_hit_rate", "cache_hit_rate_at_size", "cache_working_set_bytes"}
 
 
 def test_counters_show_their_events(registry: CollectorRegistry, cache: AsyncCache) -> None:

@@ -10,12 +10,25 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cacheclient import TTL, AsyncCache, CacheOptions, FailsafeOptions, L1Options, L2Options, LockOptions, SyncOptions
+from cacheclient import (
+    TTL,
+    AsyncCache,
+    CacheOptions,
+    FailsafeOptions,
+    L1Options,
+    L2Options,
+    LockOptions,
+    SyncOptions,
+    TuningOptions,
+)
 from cacheclient.codec import MsgpackCodec
 from cacheclient.environment import environment, to_env
 from cacheclient.errors import ConfigurationError
 
-GROUPS = {"l1": L1Options, "l2": L2Options, "lock": LockOptions, "sync": SyncOptions, "failsafe": FailsafeOptions}
+GROUPS = {
+    "l1": L1Options, "l2": L2Options, "lock": LockOptions, "sync": SyncOptions, "failsafe": FailsafeOptions,
+    "tuning": TuningOptions,
+}  # fmt: skip
 
 
 def seconds(low: float, high: float) -> st.SearchStrategy[float]:
@@ -41,6 +54,7 @@ OPTIONS = st.builds(
         FailsafeOptions, window=seconds(1, 86_400), throttle=seconds(0.01, 3600), revalidate=st.booleans()
     ),
     sync=st.builds(SyncOptions, max_staleness=seconds(0.05, 60), journal=seconds(0, 3600)),
+    tuning=st.builds(TuningOptions, interval=seconds(0, 3600), sample=st.integers(16, 65_536)),
 )  # fmt: skip
 
 

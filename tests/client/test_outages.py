@@ -353,7 +353,7 @@ async def test_nothing_is_left_after_close(own_server: Server, namespace: str) -
     async with AsyncCache.from_url(own_server.url, namespace=namespace, options=RACE) as cache:
         await cache.get_or_load("a", value_of)
         await until(lambda: cache.stats().listener_connected)
-        assert len(names_of_tasks()) == 4
+        assert len(names_of_tasks()) == 5
     await until(lambda: not names_of_tasks())
     assert set(threading.enumerate()) == threads
     await until(lambda: len(own_server.client.client_list()) == 1)

@@ -19,9 +19,10 @@ from prometheus_client import CollectorRegistry, ProcessCollector, generate_late
 
 from alerts.rules import GROUPS, prometheus_yaml
 from alerts.thresholds import Thresholds
-from cacheclient.contract import HITS, LATENCY_BUCKETS, MISSES, SCRAPE_SECONDS, Job
+from cacheclient.contract import HITS, LATENCY_BUCKETS, MISSES, SCRAPE_SECONDS, SIZES, Job
 from cacheclient.keys import KeySpace
 from cacheclient.metrics import register
+from cacheclient.sizing import Curve
 from cacheclient.stats import Stats
 from dashboards.boards import BOARDS
 from dashboards.preview import picture, svg
@@ -47,13 +48,19 @@ class Recorded:
         return Span(self.end - HISTORY / 2, self.end, 60.0)
 
 
+CURVE = Curve(
+    lookups=100, hits=60, gained=tuple((size, 20 * (factor > 1)) for size, factor in SIZES.items()), followed=50,
+    working_set_bytes=2e6, capacity_bytes=1e6,
+)  # fmt: skip
+
+
 class Cache:
     """What the collector reads of a cache: everything at its start."""
 
     space = KeySpace("fp", 1)
 
     def stats(self) -> Stats:
-        return Stats()
+        return Stats(curves={"l1": CURVE, "l2": CURVE})
 
 
 def exposition() -> Iterator[tuple[str, str]]:

@@ -1,0 +1,126 @@
+"""Reuse distances of L2's keys, estimated from a sample: SHARDS with a fixed number of keys.
+
+The method is that of Waldspurger, Park, Garthwaite, Ahmad: "Efficient MRC construction with SHARDS", FAST 2015. Keys
+are followed whose hash is below a threshold. When there are too many of them, the threshold is lowered and those above
+it are forgotten, so memory is bounded and the sample is as large as that allows. Between two uses of a followed key
+lie so many different followed ones; over their share of all keys, that is how large a cache that evicts the longest
+unused must be to have it still.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections import Counter
+from dataclasses import dataclass
+from typing import Final
+
+SPACE: Final = 2**24  # hashes are 0 to this
+_PER_OCTAVE: Final = 8  # bins of the histogram for each doubling of the distance: 9 % wide
+_LOWER: Final = 0.9  # by which the threshold is lowered
+
+
+@dataclass(slots=True)
+class _Seen:
+    turn: int
+    hashed: int
+    expires: float
+    size: int
+
+
+class Distances:
+    """The reuse distances of one stream of lookups.
+
+    Attributes:
+        below: followed are the keys with a lower hash.
+        weights: lookups by bin of their distance, scaled up to all keys; those of first uses are in none.
+    """
+
+    def __init__(self, most: int) -> None:
+        """Follow at most ``most`` keys."""
+        self._most = most
+        self.below = SPACE
+        self.weights: Counter[int] = Counter()
+        self._seen: dict[str, _Seen] = {}
+        self._turns: list[int] = []  # of the keys in ``_seen``, rising
+        self._turn = 0
+
+    def __len__(self) -> int:
+        """Return how many keys are followed."""
+        return len(self._seen)
+
+    @property
+    def share(self) -> float:
+        """The followed share of all keys."""
+        return self.below / SPACE
+
+    def used(self, key: str, hashed: int, times: int, now: float, expires: float, size: int) -> None:
+        """Take note of ``times`` lookups of a key at once; from now on it lives until ``expires``."""
+        if hashed >= self.below:
+            return
+        self._turn += 1
+        seen = self._seen.get(key)
+        if seen is None:
+            self._seen[key] = _Seen(self._turn, hashed, expires, size)
+        else:
+            place = bisect_left(self._turns, seen.turn)
+            if seen.expires > now:
+                self._count(len(self._turns) - place, 1)
+            del self._turns[place]
+            seen.turn, seen.expires, seen.size = self._turn, expires, size or seen.size
+        if times > 1:
+            self._count(1, times - 1)
+        self._turns.append(self._turn)
+        if len(self._seen) > self._most:
+            self._lower()
+
+    def gone(self, key: str) -> None:
+        """Take note that a key was invalidated: its next lookup finds nothing, whatever the size."""
+        seen = self._seen.pop(key, None)
+        if seen is not None:
+            del self._turns[bisect_left(self._turns, seen.turn)]
+
+    def clear(self) -> None:
+        """Forget all keys; the weights stay."""
+        self._seen.clear()
+        self._turns.clear()
+
+    def expire(self, now: float) -> None:
+        """Forget keys whose time is over: L2 gives their room to others."""
+        self._keep({key: seen for key, seen in self._seen.items() if seen.expires > now})
+
+    def keys(self) -> list[str]:
+        """Return the followed keys."""
+        return list(self._seen)
+
+    def within(self, size: float) -> float:
+        """Return the weight of the lookups that a cache of ``size`` entries would have answered."""
+        if size < 1:
+            return 0.0
+        last = _PER_OCTAVE * math.log2(size)  # a bin holds the distances from one octave's part below its place to it
+        return sum(weight * min(1.0, max(0.0, last - place + 1)) for place, weight in self.weights.items())
+
+    @property
+    def alive(self) -> float:
+        """Entries of the whole stream that are within their time, estimated."""
+        return len(self._seen) / self.share
+
+    @property
+    def mean_size(self) -> float:
+        """Bytes of an entry, 0 if nothing is known."""
+        known = [seen.size for seen in self._seen.values() if seen.size]
+        return sum(known) / len(known) if known else 0.0
+
+    def _count(self, distance: int, times: int) -> None:
+        scaled = max(1.0, distance / self.share)
+        self.weights[math.ceil(_PER_OCTAVE * math.log2(scaled))] += times / self.share  # type: ignore[assignment]
+
+    def _lower(self) -> None:
+        while len(self._seen) > self._most * _LOWER:
+            self.below = round(self.below * _LOWER)
+            self._keep({key: seen for key, seen in self._seen.items() if seen.hashed < self.below})
+
+    def _keep(self, kept: dict[str, _Seen]) -> None:
+        if len(kept) < len(self._seen):
+            self._seen = kept
+            self._turns = sorted(seen.turn for seen in kept.values())

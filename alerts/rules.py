@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import yaml
 
-from alerts import backups, clients, consistency, objectives, redis_data, redis_servers, sentinels, signals
+from alerts import backups, clients, consistency, objectives, redis_data, redis_servers, sentinels, signals, warmups
 from alerts.scope import Scope
 from alerts.thresholds import Thresholds
 from cacheclient.contract import DASHBOARD_UIDS, SCRAPE_SECONDS
@@ -47,6 +47,7 @@ GROUPS: Final = (
     ),
     Group("sentinel", (), sentinels.FAILOVERS + sentinels.QUORUM),
     Group("backup", (), backups.BACKUPS),
+    Group("warmup", (), warmups.WARMUPS),
     Group(
         "slo",
         tuple(recording for objective in objectives.OBJECTIVES for recording in objective.recordings()),

@@ -44,6 +44,8 @@ class Thresholds:
     backup_age_seconds: float = 7 * 3600
     backup_overdue_seconds: float = 13 * 3600
     drill_age_seconds: float = 8 * 86400
+    full_warmup_age_seconds: float = 26 * 3600
+    hot_warmup_age_seconds: float = 8 * 3600
     slow_budget_ratio: float = 0.05
     error_budget_ratio: float = 0.001
     replicas: int = 2

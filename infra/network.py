@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         NetworkPolicySpecArgsDict,
     )
 
-    from infra.settings import Backup, Settings
+    from infra.settings import Backup, Settings, WarmUp
     from infra.workloads import Scope
 
 # The label that the API server puts on every namespace.
@@ -75,6 +75,19 @@ def allow_backup(scope: Scope, backup: Backup) -> NetworkPolicySpecArgsDict:
         "pod_selector": workloads.match(scope, Component.BACKUP),
         "policy_types": ["Ingress", "Egress"],
         "egress": [_to_both_sets(scope), store],
+    }
+
+
+def allow_warmer(scope: Scope, warmup: WarmUp) -> NetworkPolicySpecArgsDict:
+    """Return the policy of the warm-up jobs: they reach both sets and their sources, and nobody reaches them."""
+    sources: NetworkPolicyEgressRuleArgsDict = {
+        "to": [{"ip_block": _outside(cidr)} for cidr in warmup.source_cidrs],
+        "ports": [{"port": port, "protocol": "TCP"} for port in warmup.source_ports],
+    }
+    return {
+        "pod_selector": workloads.match(scope, Component.WARMER),
+        "policy_types": ["Ingress", "Egress"],
+        "egress": [_to_both_sets(scope), sources],
     }
 
 
@@ -136,6 +149,8 @@ class Policies(pulumi.ComponentResource):
         }
         if settings.backup.enabled:
             specs["backup"] = (Component.BACKUP, allow_backup(scope, settings.backup))
+        if settings.warmup.enabled:
+            specs["warmer"] = (Component.WARMER, allow_warmer(scope, settings.warmup))
         if settings.api.enabled:
             specs["api"] = (Component.API, allow_api(scope, settings))
         for policy, (component, spec) in specs.items():

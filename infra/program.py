@@ -27,6 +27,7 @@ from infra.redis_ha import RedisHA
 from infra.redis_pods import scope_of
 from infra.settings import Settings, parse
 from infra.topology import host, sentinel_hosts
+from infra.warmers import Warmers
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -78,6 +79,13 @@ def deploy() -> None:
         # After the set, without which it has nothing to serve. Nothing is lost with it: it is not protected.
         CacheApi(
             "cache-api",
+            stack,
+            settings,
+            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ha])),
+        )
+    if settings.warmup.enabled:
+        Warmers(
+            "warmers",
             stack,
             settings,
             opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ha])),

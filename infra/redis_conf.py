@@ -34,7 +34,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from cacheclient.contract import SENTINEL_AUTH_FILE, BackupKey, Channel, RedisUser, TlsFile
+from cacheclient.contract import SENTINEL_AUTH_FILE, WARMED_AT, BackupKey, Channel, RedisUser, TlsFile
 
 MIB: Final = 1024 * 1024
 
@@ -228,11 +228,12 @@ _APP_RULES = (
 )
 # Where the backup jobs leave the times of their last success; a client could forge them, which costs an alert, no data.
 _BACKUP_KEYS = " ".join(f"~{key}" for key in BackupKey)
+_WARMUP_KEYS = " ".join(f"~{key}" for key in WARMED_AT.values())  # the same of warm-ups, which are clients
 # No CONFIG GET, although redis_exporter would like it: it also shows the replication password, which reads every key.
-# The commands on keys read the times of the backups.
+# The commands on keys read the times of the backups and warm-ups.
 _EXPORTER_RULES = (
-    f"{_BACKUP_KEYS} resetchannels +ping +info +client|setname +slowlog|len +slowlog|get +latency|latest "
-    "+latency|histogram +select +type +get +strlen +pfcount"
+    f"{_BACKUP_KEYS} {_WARMUP_KEYS} resetchannels +ping +info +client|setname +slowlog|len +slowlog|get "
+    "+latency|latest +latency|histogram +select +type +get +strlen +pfcount"
 )
 # What redis-cli --rdb sends (a snapshot is asked for as a replica asks), the role of the node, and the times.
 _BACKUP_RULES = f"{_BACKUP_KEYS} resetchannels +ping +info +sync +psync +replconf +set"
@@ -250,7 +251,7 @@ def acl_text(conf: RedisConf) -> str:
     app_keys = " ".join(f"~{pattern}" for pattern in conf.app_key_patterns)
     app_channels = " ".join(f"&{channel}" for channel in Channel)
     rules = {
-        RedisUser.APP: f"{app_keys} resetchannels {app_channels} {_APP_RULES}",
+        RedisUser.APP: f"{app_keys} {_WARMUP_KEYS} resetchannels {app_channels} {_APP_RULES}",
         RedisUser.REPLICATION: "resetchannels +psync +replconf +ping",
         RedisUser.SENTINEL: _SENTINEL_RULES,
         RedisUser.EXPORTER: _EXPORTER_RULES,

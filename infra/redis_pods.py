@@ -15,6 +15,7 @@ from cacheclient.contract import (
     REDIS_CONF,
     SENTINEL_AUTH_FILE,
     SENTINEL_CONF,
+    WARMED_ON_TIME,
     BackupKey,
     Component,
     Port,
@@ -161,8 +162,9 @@ def exporter(settings: Settings, port: Port) -> ContainerArgsDict:
     """
     tls = settings.tls.enabled
     user = ["-redis.user", RedisUser.EXPORTER.value] if port is Port.REDIS else []
-    if port is Port.REDIS and settings.backup.enabled:
-        user += ["-check-single-keys", ",".join(f"db0={key}" for key in BackupKey)]
+    times = [*(BackupKey if settings.backup.enabled else ()), *(WARMED_ON_TIME if settings.warmup.enabled else ())]
+    if port is Port.REDIS and times:
+        user += ["-check-single-keys", ",".join(f"db0={key}" for key in times)]
     flags = ["-redis.addr", exporter_address(port, tls=tls), "-connection-timeout", "1s", "-config-command", "-"]
     flags += ["-redis.password-file", f"{EXPORTER_DIR}/{EXPORTER_AUTH_FILE}"]
     flags += ["-web.listen-address", f":{Port.EXPORTER.value}", *user, *(exporter_tls(TLS_DIR) if tls else ())]

@@ -137,6 +137,10 @@ Cidrs = Annotated[
     tuple[Annotated[str, Meta(pattern=r"^[0-9a-fA-F.:]+/[0-9]{1,3}\Z")], ...],
     Meta(min_length=1, description='a list of address ranges, such as ["0.0.0.0/0"]'),
 ]
+Ports = Annotated[
+    tuple[Annotated[int, Meta(ge=1, le=65535)], ...],
+    Meta(min_length=1, description="a list of TCP ports, such as [5432, 443]"),
+]
 Spread = Annotated[Literal["hard", "soft"], Meta(description="hard or soft")]
 Password = Annotated[str, Meta(pattern=r"^[A-Za-z0-9_-]{16,512}\Z", description="16 or more of A-Z a-z 0-9 _ -")]
 Requests = Annotated[int, Meta(ge=0, le=1_000_000, description="a whole number, 0 to 1000000; 0 for no limit")]

@@ -46,6 +46,7 @@ from infra.setting_types import (
     Password,
     PodCount,
     PortNumber,
+    Ports,
     Prefix,
     Price,
     PriorityValue,
@@ -204,6 +205,30 @@ class Api(Container, frozen=True, kw_only=True):
     jwt_scope: OptionalText = ""
 
 
+class WarmUp(Container, frozen=True, kw_only=True):
+    """The warm-up CronJobs: plan ``full`` once a night, plan ``hot`` every few hours, UTC; see docs/warm-up.md.
+
+    ``image`` is the project's own. The plan file is the key ``warm.toml`` of the Secret ``secret_name``, whose
+    files are in /etc/cachestack/warm. It may refer to those, to files of the volume ``data_claim`` in /data, and to
+    servers at the ``source_ports`` of the ``source_cidrs``. A Job is ended a minute after its deadline, which should be
+    that of its plan.
+    """
+
+    enabled: Flag = False
+    image: OptionalImage = ""
+    cpu_request: Cpu = "100m"
+    cpu_limit: Cpu = "1"
+    memory: Size = "256Mi"
+    secret_name: Name = "cache-warm"  # noqa: S105  a name
+    data_claim: OptionalName = ""
+    full_schedule: Cron = "0 2 * * *"
+    hot_schedule: Cron = "0 */6 * * *"
+    full_deadline_seconds: LongSeconds = 14_400
+    hot_deadline_seconds: LongSeconds = 1_800
+    source_cidrs: Cidrs = ("0.0.0.0/0",)
+    source_ports: Ports = (5432, 443)
+
+
 class Monitoring(Group, frozen=True, kw_only=True):
     """What Prometheus and Grafana need.
 
@@ -322,6 +347,7 @@ class Settings(Group, frozen=True, kw_only=True):
     backup: Backup
     client: Client
     api: Api
+    warmup: WarmUp
     monitoring: Monitoring
     cost: Cost
     tls: Tls

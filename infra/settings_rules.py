@@ -11,6 +11,7 @@ from ipaddress import ip_network
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from cacheclient.options import LockOptions
 from cacheclient.strict import RefusedError
 from infra import alert_limits
 from infra.quantities import MIB, millicores, size_bytes
@@ -35,7 +36,7 @@ L1_OVERHEAD: Final = 2
 def contradictions(settings: Settings) -> Iterator[str]:
     """Yield one line, path first, per rule that the settings break; a rule on a refused value says nothing."""
     for rule in (
-        quorum, timing, memory, storage, backup, client, api, cpu, priority, addresses, schedules, application,
+        quorum, timing, memory, storage, backup, client, api, warmup, cpu, priority, addresses, schedules, application,
         alert_limits.faults,
     ):  # fmt: skip
         try:
@@ -52,6 +53,7 @@ def containers(settings: Settings) -> dict[str, Container]:
         "exporter": settings.exporter,
         "backup": settings.backup,
         "api": settings.api,
+        "warmup": settings.warmup,
     }
 
 
@@ -146,6 +148,20 @@ def api(settings: Settings) -> Iterator[str]:
         )
 
 
+def warmup(settings: Settings) -> Iterator[str]:
+    """Require what the warm-up jobs need: an image, and leases that outlast what they may not have heard yet."""
+    if not settings.warmup.enabled:
+        return
+    if not settings.warmup.image:
+        yield f"warmup.image: '' is not allowed with warmup.enabled; {_NEEDED['image']}"
+    lease, staleness = LockOptions().lease, settings.client.max_staleness_seconds
+    if staleness >= lease:
+        yield (
+            f"client.maxStalenessSeconds: {staleness} is not allowed with warmup.enabled; less than {lease:g}: a "
+            "warm-up has to hear of an invalidation before its tombstone expires"
+        )
+
+
 def backup(settings: Settings) -> Iterator[str]:
     """Require what the backup jobs need to do their work: a place, an image, and room for the largest data set."""
     wanted = settings.backup
@@ -211,11 +227,15 @@ def application(settings: Settings) -> Iterator[str]:
 
 def addresses(settings: Settings) -> Iterator[str]:
     """Refuse addresses that are none, which no pattern finds: 300.0.0.0/8, 10.0.0.1/8, a port of 70000."""
-    for cidr in settings.backup.object_store_cidrs:
-        try:
-            ip_network(cidr)
-        except ValueError as error:
-            yield f"backup.objectStoreCidrs: {cidr!r} is not allowed; an address range such as 10.0.0.0/8: {error}"
+    for key, cidrs in (
+        ("backup.objectStoreCidrs", settings.backup.object_store_cidrs),
+        ("warmup.sourceCidrs", settings.warmup.source_cidrs),
+    ):
+        for cidr in cidrs:
+            try:
+                ip_network(cidr)
+            except ValueError as error:
+                yield f"{key}: {cidr!r} is not allowed; an address range such as 10.0.0.0/8: {error}"
     try:
         urlsplit(settings.backup.endpoint).port  # noqa: B018  reading it checks it
     except ValueError as error:
@@ -227,13 +247,19 @@ _CRON_FIELDS: Final = {"minute": (0, 59), "hour": (0, 23), "day": (1, 31), "mont
 
 def schedules(settings: Settings) -> Iterator[str]:
     """Refuse a time that never comes, as the API server would later."""
-    for key, schedule in (("schedule", settings.backup.schedule), ("drillSchedule", settings.backup.drill_schedule)):
+    backups, warmups = settings.backup, settings.warmup
+    for key, schedule in (
+        ("backup.schedule", backups.schedule),
+        ("backup.drillSchedule", backups.drill_schedule),
+        ("warmup.fullSchedule", warmups.full_schedule),
+        ("warmup.hotSchedule", warmups.hot_schedule),
+    ):
         for (name, (least, most)), text in zip(_CRON_FIELDS.items(), schedule.split(), strict=True):
             values = re.sub(r"/[0-9]+", "", text)  # a step may be longer than the field
             if not re.fullmatch(_CRON_FIELD, text) or any(
                 not least <= int(number) <= most for number in re.findall("[0-9]+", values)
             ):
-                yield f"backup.{key}: {schedule!r} is not allowed; {text!r} is no {name} ({least} to {most})"
+                yield f"{key}: {schedule!r} is not allowed; {text!r} is no {name} ({least} to {most})"
 
 
 _CRON_FIELD: Final = r"(?x) ITEM(,ITEM)*".replace("ITEM", r"(\*|[0-9A-Z]+(-[0-9A-Z]+)?)(/[1-9][0-9]*)?")

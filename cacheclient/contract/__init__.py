@@ -125,6 +125,7 @@ __all__ = [
     "UID",
     "WARMED",
     "WARMED_AT",
+    "WARMED_ON_TIME",
     "WORKING_SET",
     "WRITE_MS",
     "WRITE_SECONDS",
@@ -221,6 +222,7 @@ class Record(StrEnum):
 
 # Redis keys in which a warm-up leaves the time of its last success (Unix seconds), by plan; the exporter reads them.
 WARMED_AT: Final = {plan: f"meta:warmup:{plan}:last_success_ts" for plan in ("critical", "hot", "full")}
+WARMED_ON_TIME: Final = (WARMED_AT["full"], WARMED_AT["hot"])  # those of the plans that run on a schedule
 AUDIT_LENGTH: Final = 10_000  # entries that the audit stream keeps, about
 
 
@@ -251,6 +253,7 @@ class Component(StrEnum):
     SENTINEL = "sentinel"
     API = "cache-api"
     BACKUP = "cache-backup"
+    WARMER = "cache-warmer"
 
 
 class Label(StrEnum):

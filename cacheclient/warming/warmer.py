@@ -133,14 +133,6 @@ class Warmer:
         _log.info("cacheclient: warm-up %s: %s", plan, summary(report))
         return report
 
-    async def figures(self, plan: str) -> dict[str, Any]:
-        """Carry out a plan and return the figures of its report: what the router of the HTTP API takes as ``warm``.
-
-        Raises:
-            ConfigurationError: if there is no such plan.
-        """
-        return (await self.run(plan, resume=True)).to_dict()
-
     async def _all(self, report: Report, settings: PlanSettings, *, resume: bool, progress: Progress | None) -> None:
         """Carry out every source of the plan, one after the other, within the deadline."""
         hot: dict[str, None] = {}
@@ -175,13 +167,19 @@ class Warmer:
             await Running(self._cache, source, terms, one).run()
 
     async def _conclude(self, report: Report, places: Places, sources: Sequence[Source], hot: Sequence[str]) -> None:
-        """Tell the fleet what is hot; of a plan that is done, remember when, and not where it stood."""
-        await hottest.publish(self._cache, report.plan, hot)
-        if report.outcome is Outcome.DONE:
-            for source in sources:
-                await places.forget(f"{report.plan}:{source.name}")
-            stamp = str(int(time.time())).encode()
-            await self._cache.records.put(WARMED_AT[report.plan], stamp, _REMEMBERED)
+        """Tell the fleet what is hot; of a plan that is done, remember when, and not where it stood.
+
+        What is warm stays so, whether Redis takes these notes or not.
+        """
+        try:
+            await hottest.publish(self._cache, report.plan, hot)
+            if report.outcome is Outcome.DONE:
+                for source in sources:
+                    await places.forget(f"{report.plan}:{source.name}")
+                stamp = str(int(time.time())).encode()
+                await self._cache.records.put(WARMED_AT[report.plan], stamp, _REMEMBERED)
+        except UnavailableError as error:
+            _log.warning("cacheclient: warm-up %s: Redis did not take the note that it is over: %s", report.plan, error)
 
     async def _ask(self) -> object:
         space = self._cache.space

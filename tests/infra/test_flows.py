@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 Manifest = dict[str, Any]
 
-DNS, HTTPS, SSH, ANY = 53, 443, 22, 31999
-PORTS = sorted({*Port, DNS, HTTPS, SSH, ANY})
+DNS, HTTPS, SSH, SQL, ANY = 53, 443, 22, 5432, 31999
+PORTS = sorted({*Port, DNS, HTTPS, SSH, SQL, ANY})
 PROTOCOLS = ("TCP", "UDP")
 
 
@@ -36,7 +36,7 @@ class Flow(NamedTuple):
     protocols: tuple[str, ...] = ("TCP",)
 
 
-OURS = ("redis", "sentinel", "cache-backup", "cache-api", "new")
+OURS = ("redis", "sentinel", "cache-backup", "cache-api", "cache-warmer", "new")
 
 # The whole of what is allowed. Everything that is not here is refused.
 FLOWS = (
@@ -47,6 +47,10 @@ FLOWS = (
     Flow("cache-backup", "redis", Port.REDIS),  # a backup is read from a replica
     Flow("cache-backup", "sentinel", Port.SENTINEL),
     Flow("cache-backup", "object store", HTTPS),
+    Flow("cache-warmer", "redis", Port.REDIS),
+    Flow("cache-warmer", "sentinel", Port.SENTINEL),
+    Flow("cache-warmer", "object store", HTTPS),  # its sources may be anywhere, by default
+    Flow("cache-warmer", "object store", SQL),
     Flow("cache-api", "redis", Port.REDIS),
     Flow("cache-api", "sentinel", Port.SENTINEL),
     Flow("client", "cache-api", Port.API),

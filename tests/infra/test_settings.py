@@ -26,6 +26,7 @@ MINIMAL: dict[str, Any] = {
     "sentinel": {},
     "exporter": {},
     "backup": {},
+    "warmup": {},
     "client": {},
     "api": {},
     "monitoring": {},
@@ -325,3 +326,30 @@ def test_backups_that_cannot_work_are_refused(changes: dict[str, Any], expected:
 def test_backups_are_off_unless_wanted_and_need_only_a_bucket_and_an_image() -> None:
     assert not parse("dev", MINIMAL).backup.enabled
     assert parse("dev", MINIMAL | {"backup": ENABLED}).backup.keep_last == 42
+
+
+WARM = {"enabled": True, "image": "registry.example.com/cachestack:0.1.0"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"warmup": {"enabled": True}}, "warmup.image: '' is not allowed with warmup.enabled; an image that the"),
+        ({"warmup": {"fullSchedule": "nightly"}}, "warmup.fullSchedule: 'nightly' is not allowed; five cron fields"),
+        ({"warmup": {"hotSchedule": "0 24 * * *"}}, "warmup.hotSchedule: '0 24 * * *' is not allowed; '24' is no hour"),
+        ({"warmup": {"secretName": ""}}, "warmup.secretName: '' is not allowed; a Kubernetes name"),
+        ({"warmup": {"fullDeadlineSeconds": 0}}, "warmup.fullDeadlineSeconds: 0 is not allowed; whole seconds"),
+        ({"warmup": {"sourcePorts": []}}, "warmup.sourcePorts: [] is not allowed; a list of TCP ports"),
+        ({"warmup": {"sourcePorts": [70000]}}, "warmup.sourcePorts: [70000] is not allowed; a list of TCP ports"),
+        ({"warmup": {"sourceCidrs": ["10.0.0.1/8"]}}, "warmup.sourceCidrs: '10.0.0.1/8' is not allowed; an address"),
+        ({"warmup": {"cpuRequest": "2"}}, "warmup.cpuRequest: 2 is not allowed; at most warmup.cpuLimit"),
+        ({"warmup": {"plan": "x"}}, "warmup.plan: unknown key; "),
+        (
+            {"warmup": WARM, "client": {"maxStalenessSeconds": 5}},
+            "client.maxStalenessSeconds: 5 is not allowed with warmup.enabled; less than 5",
+        ),
+    ],
+)
+def test_warm_ups_that_cannot_work_are_refused(changes: dict[str, Any], expected: str) -> None:
+    (fault,) = faults(**changes)
+    assert fault.startswith(expected)

@@ -26,8 +26,13 @@ if TYPE_CHECKING:
 CASES = Path(__file__).parents[1] / "promtool"
 JOBS = {
     "redis": "redis", "sentinel": "redis-sentinel", "cache-client": "cache-api", "backup": "redis", "slo": "cache-api",
+    "warmup": "redis",
 }  # fmt: skip
-STEPS = dict.fromkeys(JOBS, 15) | {"slo": 60, "backup": 60}  # seconds between two samples, and between two evaluations
+STEPS = dict.fromkeys(JOBS, 15) | {
+    "slo": 60,
+    "backup": 60,
+    "warmup": 60,
+}  # seconds between two samples, and between two evaluations
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,10 @@ def handover(
         ),
     ],
     *,
+    overrides: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="A setting that differs from the stack file; repeatable."),
+    ] = None,
     execute: Annotated[bool, typer.Option("--execute", "--yes", help="Do it; without, only the plan is told.")] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
@@ -41,7 +45,7 @@ def handover(
     Without --execute it is only told whether it can be done; exit code 1 if not.
     """
     try:
-        target = _target(stack)
+        target = _target(stack, overrides or [])
         planned = handing_over.survey(target)
         if not execute:
             _tell(planned, as_json=as_json)
@@ -67,10 +71,10 @@ def _tell(planned: handing_over.Plan, *, as_json: bool) -> None:
     console().print("nothing was changed" + "; --execute does it" * (not planned.problems))
 
 
-def _target(stack: str) -> Target:
+def _target(stack: str, overrides: list[str]) -> Target:
     if stack == STACK:
         return LocalHandover(Environment.load())
     try:
-        return KubectlHandover(settings.parse(stack, stack_files.read(stack)))
+        return KubectlHandover(settings.load(stack, overrides))
     except ValueError as error:
         raise Failure(str(error), ExitCode.USAGE) from error

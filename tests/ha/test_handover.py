@@ -148,12 +148,16 @@ def test_a_stack_hands_over_through_kubectl(healthy_redis: Environment, kubectl:
 
 @pytest.mark.parametrize(
     ("stack", "code", "says"),
-    [("nowhere", ExitCode.USAGE, "Pulumi.nowhere.yaml"), ("local", ExitCode.FAILED, "start one with 'make up'")],
+    [
+        (["nowhere"], ExitCode.USAGE, "Pulumi.nowhere.yaml"),
+        (["dev", "--set", "nonsense"], ExitCode.USAGE, "nonsense"),
+        (["local"], ExitCode.FAILED, "start one with 'make up'"),
+    ],
 )
 def test_a_set_that_is_not_there_is_one_line(
-    stack: str, code: int, says: str, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stack: list[str], code: int, says: str, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(ROOT, str(tmp_path / "none"))
-    said = command(stack)
+    said = command(*stack)
     assert (said[0], said[1], said[2].count("\n")) == (code, "", 1)
     assert says in said[2]

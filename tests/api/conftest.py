@@ -16,7 +16,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from cacheclient import AsyncCache
+from cacheclient import AsyncCache, CacheOptions, L2Options
 from cacheclient.api import Administrators, Tokens, problems, router
 from cacheclient.contract import Env
 from tests.conftest import PATIENCE, Server, free_port
@@ -47,12 +47,14 @@ def pod(tokens: Path, shared_server: Server, namespace: str) -> Iterator[Pod]:
     """Return a function that opens a pod of an application that mounts the router; arguments are the router's."""
     with contextlib.ExitStack() as stack:
 
-        def open_pod(url: str = shared_server.url, **arguments: Any) -> TestClient:
+        def open_pod(url: str = shared_server.url, *, patience: float = PATIENCE, **arguments: Any) -> TestClient:
+            """``patience``: seconds that a command may take: a busy machine is no lost server."""
+            options = CacheOptions(l2=L2Options(timeout=patience))
             opened: list[AsyncCache[Any]] = []
 
             @contextlib.asynccontextmanager
             async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-                async with AsyncCache.from_url(url, namespace=namespace) as cache:
+                async with AsyncCache.from_url(url, namespace=namespace, options=options) as cache:
                     opened.append(cache)
                     yield
 
@@ -72,6 +74,7 @@ def granian(url: str, namespace: str, tokens: Path, **environment: str) -> Itera
     """Serve the bundle's API as its Deployment does; give its address."""
     port = free_port()
     own = {Env.URL: url, Env.NAMESPACE: namespace, Env.ADMIN_TOKEN_FILE: str(tokens), Env.API_LIMIT: "0"}
+    own |= CacheOptions(l2=L2Options(timeout=PATIENCE)).to_env()
     command = ["granian", "--interface", "asgi", "--no-ws", "--factory", "cacheclient.api:app", "--port", str(port)]
     process = subprocess.Popen(
         [sys.executable, "-m", *command, "--log-level", "warning"],

@@ -68,6 +68,9 @@ def test_without_configured_authentication_everybody_is_refused(pod: Pod, method
 
 def test_tokens_are_several_and_read_anew(tokens: Path) -> None:
     admins = Administrators(Tokens(tokens))
+    (tokens / ".alice.swp").write_text("what an editor has left behind")
+    with pytest.raises(Problem):
+        admins.admit("Bearer what an editor has left behind")
     assert admins.admit(f"Bearer {ALICE}") == "token:alice"
     assert admins.admit(f"bearer  {BOB} ") == "token:bob"
     # As the kubelet does it: a new directory, to which the link is moved in one step. Bob is gone, Carol came.

@@ -130,7 +130,7 @@ BAD: list[tuple[str, list[str]]] = [
     ("api: {jwtAudience: a, jwtIssuer: me}", ["api.jwtConfigMap: '' is not allowed with api.jwtAudience 'a'"]),
     (
         "api: {enabled: true, image: 'a:1', memory: 128Mi}",
-        ["api.memory: 128Mi is not allowed; at least 248Mi with client.l1Memory 64Mi"],
+        ["api.memory: 128Mi is not allowed; at least 256Mi with client.l1Memory 64Mi"],
     ),
     ("api: {adminSecret: [a]}", ["api.adminSecret: ['a'] is not allowed; a Kubernetes name"]),
     ("client: {namespace: Shop}", ["client.namespace: 'Shop' is not allowed; a cache namespace"]),

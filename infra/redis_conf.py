@@ -251,7 +251,8 @@ def acl_text(conf: RedisConf) -> str:
     app_keys = " ".join(f"~{pattern}" for pattern in conf.app_key_patterns)
     app_channels = " ".join(f"&{channel}" for channel in Channel)
     rules = {
-        RedisUser.APP: f"{app_keys} {_WARMUP_KEYS} resetchannels {app_channels} {_APP_RULES}",
+        # Those first: after a pattern that is all keys, Redis takes no other.
+        RedisUser.APP: f"{_WARMUP_KEYS} {app_keys} resetchannels {app_channels} {_APP_RULES}",
         RedisUser.REPLICATION: "resetchannels +psync +replconf +ping",
         RedisUser.SENTINEL: _SENTINEL_RULES,
         RedisUser.EXPORTER: _EXPORTER_RULES,

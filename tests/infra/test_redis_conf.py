@@ -127,9 +127,9 @@ def test_no_user_may_use_all_channels() -> None:
 def test_the_app_gets_its_key_patterns_and_the_three_channels() -> None:
     rules = rules_of("app", acl_text(RedisConf(memory_limit=512 * MIB, app_key_patterns=("a:*", "b:*"))))
     assert [rule for rule in rules if rule.startswith("~")] == [
+        *(f"~{key}" for key in WARMED_AT.values()),
         "~a:*",
         "~b:*",
-        *(f"~{key}" for key in WARMED_AT.values()),
     ]
     assert [rule for rule in rules if rule.startswith("&")] == [f"&{channel}" for channel in Channel]
 

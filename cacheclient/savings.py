@@ -122,6 +122,7 @@ class Use(Generic[N]):
         l1_hits: lookups that L1 answered.
         l2_hits: lookups that Redis answered.
         joined: lookups that waited for a load that was in flight already, instead of loading as well.
+        offline: lookups that L1 answered, marked stale, while Redis was away.
         mean_load: seconds that a load takes.
         redis_bytes: memory that Redis uses, on all servers together.
         l1_bytes: bytes that L1 holds, in all processes together.
@@ -130,6 +131,7 @@ class Use(Generic[N]):
     l1_hits: N
     l2_hits: N
     joined: N
+    offline: N
     mean_load: N
     redis_bytes: N
     l1_bytes: N
@@ -156,7 +158,7 @@ class Savings(Generic[N]):
 
 def savings(use: Use[N], prices: Tariff[N]) -> Savings[N]:
     """Return what a cache is worth, per second: a query saved costs what the mean one does."""
-    queries = use.l1_hits + use.l2_hits + use.joined
+    queries = use.l1_hits + use.l2_hits + use.joined + use.offline
     database_seconds = queries * use.mean_load
     return Savings(
         queries,
@@ -177,6 +179,7 @@ def use_of(stats: Stats, seconds: float, redis_bytes: float = 0.0) -> Use[float]
         l1_hits=stats.l1.hits / seconds,
         l2_hits=stats.l2.hits / seconds,
         joined=stats.coalesced.total() / seconds,
+        offline=stats.stale_served["offline"] / seconds,
         mean_load=stats.l3.lookup.total / loads if loads else 0.0,
         redis_bytes=redis_bytes,
         l1_bytes=float(stats.l1.size_bytes),

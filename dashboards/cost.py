@@ -19,6 +19,7 @@ from cacheclient.contract import (
     MEMORY_PRESSURE,
     SIZE_BYTES,
     SIZES,
+    STALE_SERVED,
     WORKING_SET,
     Exporter,
     Tier,
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 _SCOPE = CLIENTS
 _SAVED = f'tier=~"{Tier.L1}|{Tier.L2}"'
+_OFFLINE: Final = 'reason="offline"'  # what L1 answers while Redis is away is counted as no hit
 _DEFAULTS: Final = Prices()
 _LABELS: Final = {
     "per_million_queries": "$ per million queries",
@@ -89,6 +91,7 @@ def worth(by: str = "") -> Savings[Expression]:
             l1_hits=Expression(hits),
             l2_hits=Expression(_rate(HITS, signals.tier(Tier.L2), by=by)),
             joined=Expression(_rate(COALESCED, by=by)),
+            offline=Expression(_rate(STALE_SERVED, _OFFLINE, by=by)),
             mean_load=Expression(f"({_mean_load(by)} or {hits} * 0)"),  # nothing was loaded: nothing is known of loads
             redis_bytes=Expression(f"sum({_SCOPE.redis(Exporter.MEMORY_USED)})"),
             l1_bytes=Expression(f"({l1_bytes} or vector(0))"),  # other processes may be chosen than there are
@@ -103,15 +106,17 @@ def _per_hour(dollars: Expression) -> str:
 
 def _summary() -> list[Panel]:
     all_caches = worth()
-    hits, joined = (
-        f"sum(increase({selector}[$__range]))"
-        for selector in (_SCOPE.client(HITS.name, _SAVED), _SCOPE.client(COALESCED.name))
+    saved = (
+        _SCOPE.client(HITS.name, _SAVED),
+        _SCOPE.client(COALESCED.name),
+        _SCOPE.client(STALE_SERVED.name, _OFFLINE),
     )
+    queries = " + ".join(f"sum(increase({selector}[$__range]))" for selector in saved)
     return [
         stat(
             "Queries saved",
-            "Hits, and callers who shared a load, in the time shown. Counted.",
-            f"{hits} + {joined}",
+            "Hits, callers who shared a load, and answers of L1 without Redis, in the time shown. Counted.",
+            queries,
             "short",
         ),
         stat(
@@ -163,6 +168,7 @@ def _savings() -> list[Panel]:
             [
                 Query(_rate(HITS, _SAVED, by="tier"), "{{tier}}"),
                 Query(_rate(COALESCED), "shared loads"),
+                Query(_rate(STALE_SERVED, _OFFLINE), "L1, Redis away"),
             ],
             "reqps",
             stack="normal",

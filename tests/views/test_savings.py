@@ -14,7 +14,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from alerts.thresholds import Thresholds
-from cacheclient import ConfigurationError, Stats
+from cacheclient import CacheOptions, ConfigurationError, FailsafeOptions, Stats
 from cacheclient.contract import Exporter, Job
 from cacheclient.metrics import register
 from cacheclient.savings import GIB, HOUR, MONTH, NAMES, Prices, Use, report, savings, use_of
@@ -28,7 +28,9 @@ PRICES = Prices(
     per_million_queries=3.5, per_database_hour=0.7, per_million_round_trips=0.11, per_redis_gib_month=41.0,
     per_process_gib_month=7.3,
 )  # fmt: skip
-USED = Use(l1_hits=600.0, l2_hits=300.0, joined=100.0, mean_load=0.05, redis_bytes=6 * GIB, l1_bytes=0.5 * GIB)
+USED = Use(
+    l1_hits=600.0, l2_hits=300.0, joined=60.0, offline=40.0, mean_load=0.05, redis_bytes=6 * GIB, l1_bytes=0.5 * GIB
+)
 
 
 def test_the_formula_by_hand() -> None:
@@ -87,8 +89,8 @@ def test_the_board_starts_with_the_prices_of_the_stack() -> None:
 
 async def used() -> Stats:
     """Return what two caches count that are used: misses, hits in both tiers, shared loads."""
-    fleet = Fleet()
-    async with fleet.cache("fp") as cache, fleet.cache("fp") as other:
+    fleet, options = Fleet(), CacheOptions(failsafe=FailsafeOptions(offline=60))
+    async with fleet.cache("fp", options=options) as cache, fleet.cache("fp") as other:
 
         async def load(key: str) -> str:
             await asyncio.sleep(0.002)
@@ -97,6 +99,8 @@ async def used() -> Stats:
         for _ in range(5):
             await asyncio.gather(*(cache.get_or_load(f"k{n % 40}", load) for n in range(100)))
         await asyncio.gather(*(other.get_or_load(f"k{n}", load) for n in range(40)))
+        fleet.outage()
+        await asyncio.gather(*(cache.get_or_load(f"k{n}", load) for n in range(40)))
         return cache.stats().combine(other.stats())
 
 
@@ -135,6 +139,7 @@ def history(stats: Stats, end: int) -> Iterator[str]:
 def test_the_dashboard_computes_what_the_api_says(promtool: str, tmp_path: Path) -> None:
     stats = asyncio.run(used())
     assert min(stats.l1.hits, stats.l2.hits, stats.coalesced.total(), stats.l3.lookup.count, stats.l1.size_bytes) > 0
+    assert stats.stale_served["offline"] > 0
     end = int(time.time()) // STEP * STEP - 2 * STEP
     choices = Choices().on(boards_at(PRICES)["cost"](Thresholds()))
     span = Span(end - 600, end, 60.0)

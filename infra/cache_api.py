@@ -12,7 +12,7 @@ from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from cacheclient.contract import API_FACTORY, Component, Env, Port
 from cacheclient.savings import Prices
-from infra import clients, workloads
+from infra import clients, warmers, workloads
 from infra.redis_pods import TLS_VERSION, scope_of
 from infra.topology import host
 
@@ -53,7 +53,13 @@ def environment(stack: str, settings: Settings) -> dict[str, str]:
         }
     own[Env.API_LIMIT] = f"{per_minute}/60" if (per_minute := api.requests_per_minute) else "0"
     prices = Prices(**msgspec.structs.asdict(settings.cost)).to_env()
-    return clients.environment(stack, settings) | prices | {name.value: value for name, value in own.items() if value}
+    plan = warmers.plan_variables() if api.warms else {}
+    return (
+        clients.environment(stack, settings)
+        | prices
+        | plan
+        | {name.value: value for name, value in own.items() if value}
+    )
 
 
 def _volumes(settings: Settings) -> list[VolumeArgsDict]:
@@ -61,6 +67,8 @@ def _volumes(settings: Settings) -> list[VolumeArgsDict]:
     if settings.api.admin_secret:  # every key: each is a token, and more may come
         secret = {"secret_name": settings.api.admin_secret, "default_mode": workloads.SECRET_MODE}
         found.append({"name": "admin", "secret": secret})  # type: ignore[typeddict-item]
+    if settings.api.warms:
+        found += warmers.plan_volumes(settings)
     if settings.api.jwt_config_map:
         found.append(workloads.config_volume("jwt", settings.api.jwt_config_map))
     return found
@@ -74,7 +82,7 @@ def _mounts(settings: Settings) -> list[VolumeMountArgsDict]:
     ):
         if wanted:
             found.append({"name": name, "mount_path": path, "read_only": True})
-    return found
+    return [*found, *(warmers.plan_mounts(settings) if settings.api.warms else [])]
 
 
 def container(stack: str, settings: Settings) -> ContainerArgsDict:

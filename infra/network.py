@@ -80,14 +80,10 @@ def allow_backup(scope: Scope, backup: Backup) -> NetworkPolicySpecArgsDict:
 
 def allow_warmer(scope: Scope, warmup: WarmUp) -> NetworkPolicySpecArgsDict:
     """Return the policy of the warm-up jobs: they reach both sets and their sources, and nobody reaches them."""
-    sources: NetworkPolicyEgressRuleArgsDict = {
-        "to": [{"ip_block": _outside(cidr)} for cidr in warmup.source_cidrs],
-        "ports": [{"port": port, "protocol": "TCP"} for port in warmup.source_ports],
-    }
     return {
         "pod_selector": workloads.match(scope, Component.WARMER),
         "policy_types": ["Ingress", "Egress"],
-        "egress": [_to_both_sets(scope), sources],
+        "egress": [_to_both_sets(scope), _to_sources(warmup)],
     }
 
 
@@ -103,7 +99,14 @@ def allow_api(scope: Scope, settings: Settings) -> NetworkPolicySpecArgsDict:
         "pod_selector": workloads.match(scope, Component.API),
         "policy_types": ["Ingress", "Egress"],
         "ingress": ingress,
-        "egress": [_to_both_sets(scope)],
+        "egress": [_to_both_sets(scope), *([_to_sources(settings.warmup)] if settings.api.warms else [])],
+    }
+
+
+def _to_sources(warmup: WarmUp) -> NetworkPolicyEgressRuleArgsDict:
+    return {
+        "to": [{"ip_block": _outside(cidr)} for cidr in warmup.source_cidrs],
+        "ports": [{"port": port, "protocol": "TCP"} for port in warmup.source_ports],
     }
 
 

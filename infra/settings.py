@@ -186,9 +186,11 @@ class Client(Group, frozen=True, kw_only=True):
 class Api(Container, frozen=True, kw_only=True):
     """The cache API: statistics, invalidation and pre-warming by HTTP, for the pods of ``network.clientNamespaces``.
 
-    ``image`` is the project's own. Every key of the Secret ``admin_secret`` is a token of an administrator, who is
-    named by the key; ``jwt_config_map`` has the keys of an issuer of JWTs, in ``jwks.json``. With neither, nobody can
-    invalidate or pre-warm. Each address may ask ``requests_per_minute`` times, of all pods together; 0: without limit.
+    ``image`` is the project's own. With ``warms`` its pods carry out pre-warms themselves, with the plan file, the data
+    and the sources of ``warmup``; else they ask the applications to. Each key of the Secret ``admin_secret`` is a token
+    of an administrator, who is named by it; ``jwt_config_map`` has the keys of an issuer of JWTs, in
+    ``jwks.json``. With neither, nobody can invalidate or pre-warm. Each address may ask ``requests_per_minute`` times,
+    of all pods together; 0: without limit.
     """
 
     enabled: Flag = False
@@ -199,6 +201,7 @@ class Api(Container, frozen=True, kw_only=True):
     replicas: PodCount = 2
     admin_secret: OptionalName = "cache-api-admin"  # noqa: S105  a name
     requests_per_minute: Requests = 600
+    warms: Flag = False
     jwt_config_map: OptionalName = ""
     jwt_audience: OptionalText = ""
     jwt_issuer: OptionalText = ""

@@ -139,6 +139,8 @@ def api(settings: Settings) -> Iterator[str]:
         )
     if not wanted.enabled:
         return
+    if wanted.warms and not settings.warmup.enabled:
+        yield "api.warms: True is not allowed without warmup.enabled, whose plan file it uses"
     if not wanted.image:
         yield f"api.image: '' is not allowed with api.enabled; {_NEEDED['image']}"
     need = API_BYTES + int(L1_OVERHEAD * size_bytes(settings.client.l1_memory))

@@ -43,8 +43,12 @@ def environment(stack: str, settings: Settings) -> dict[str, str]:
         l1=dataclasses.replace(options.l1, max_entries=0),
         l2=dataclasses.replace(options.l2, timeout=_L2_TIMEOUT),
     )
-    where = {Env.PLAN_FILE.value: f"{PLAN_DIR}/{PLAN_KEY}"}
-    return clients.environment(stack, settings) | patient.to_env() | where
+    return clients.environment(stack, settings) | patient.to_env() | plan_variables()
+
+
+def plan_variables() -> dict[str, str]:
+    """Return the variable that says where the plan file is."""
+    return {Env.PLAN_FILE.value: f"{PLAN_DIR}/{PLAN_KEY}"}
 
 
 def container(stack: str, settings: Settings, plan: str) -> ContainerArgsDict:
@@ -78,25 +82,31 @@ def cron_job_spec(stack: str, settings: Settings, plan: str, schedule: str, dead
     }
 
 
-def _mounts(settings: Settings) -> list[VolumeMountArgsDict]:
-    found: list[VolumeMountArgsDict] = [
-        *clients.mounts(settings),
-        {"name": "tmp", "mount_path": "/tmp"},  # noqa: S108
-        {"name": "plan", "mount_path": PLAN_DIR, "read_only": True},
-    ]
+def plan_mounts(settings: Settings) -> list[VolumeMountArgsDict]:
+    """Return where the plan file is read, and what it refers to."""
+    found: list[VolumeMountArgsDict] = [{"name": "plan", "mount_path": PLAN_DIR, "read_only": True}]
     if settings.warmup.data_claim:
         found.append({"name": "data", "mount_path": DATA_DIR, "read_only": True})
     return found
 
 
-def _volumes(settings: Settings) -> list[VolumeArgsDict]:
+def plan_volumes(settings: Settings) -> list[VolumeArgsDict]:
+    """Return the volumes of ``plan_mounts``."""
     wanted = settings.warmup
-    found = [*clients.volumes(settings), workloads.memory_volume("tmp", "16Mi")]
     secret = {"secret_name": wanted.secret_name, "default_mode": workloads.SECRET_MODE}
-    found.append({"name": "plan", "secret": secret})  # type: ignore[typeddict-item]  # every key: the plan says which
+    found: list[VolumeArgsDict] = [{"name": "plan", "secret": secret}]  # type: ignore[typeddict-item]  # every key: the plan says which
     if wanted.data_claim:
         found.append({"name": "data", "persistent_volume_claim": {"claim_name": wanted.data_claim, "read_only": True}})
     return found
+
+
+def _mounts(settings: Settings) -> list[VolumeMountArgsDict]:
+    scratch: VolumeMountArgsDict = {"name": "tmp", "mount_path": "/tmp"}  # noqa: S108
+    return [*clients.mounts(settings), scratch, *plan_mounts(settings)]
+
+
+def _volumes(settings: Settings) -> list[VolumeArgsDict]:
+    return [*clients.volumes(settings), workloads.memory_volume("tmp", "16Mi"), *plan_volumes(settings)]
 
 
 def _pod(settings: Settings, made: ContainerArgsDict) -> PodSpecArgsDict:

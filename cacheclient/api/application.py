@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -21,15 +22,71 @@ from starlette.exceptions import HTTPException
 
 from cacheclient.api import audit
 from cacheclient.api.guard import identify
+from cacheclient.api.jobs import Warm
 from cacheclient.api.operations import operations
 from cacheclient.api.problems import Problem, problem_of, unexpected
 from cacheclient.api.routes import router
 from cacheclient.api.settings import administrators, limit
 from cacheclient.cache import AsyncCache
+from cacheclient.contract import Env
 from cacheclient.environment import environment
 from cacheclient.errors import CacheError, ClosedError
 from cacheclient.metrics import register
 from cacheclient.savings import Prices, report
+from cacheclient.warming import Report, Warmer, read_plans
+
+
+class Served:
+    """What one process serves: the cache while it is open, what it counts, and its warm-ups if there is a plan file.
+
+    Raises:
+        ConfigurationError: if the environment cannot be used.
+    """
+
+    def __init__(self) -> None:
+        self._settings = environment()
+        self._prices = Prices.from_env()
+        plan_file = os.environ.get(Env.PLAN_FILE)
+        self._plans = read_plans(plan_file) if plan_file else None
+        self.registry = CollectorRegistry()
+        ProcessCollector(registry=self.registry)
+        self._cache: AsyncCache[Any] | None = None
+        self._warmer: Warmer | None = None
+        self._began = time.monotonic()
+
+    @contextlib.asynccontextmanager
+    async def opened(self, _: FastAPI) -> AsyncIterator[None]:
+        """Serve in the block."""
+        async with contextlib.AsyncExitStack() as stack:
+            stack.enter_context(_audit_to_stdout())
+            self._cache = await stack.enter_async_context(AsyncCache.from_url(**self._settings))
+            stack.callback(self.registry.unregister, register(self._cache, registry=self.registry))
+            if self._plans is not None:
+                sources = self._plans.sources(self._cache)
+                warmer = Warmer(self._cache, sources, plans=self._plans.plans, follow=False)
+                self._warmer = await stack.enter_async_context(warmer)
+            yield
+            self._cache = self._warmer = None
+
+    def cache(self) -> AsyncCache[Any]:
+        """Return the cache; raise ClosedError while it is not open."""
+        if self._cache is None:
+            raise ClosedError("the cache is not open")
+        return self._cache
+
+    @property
+    def warm(self) -> Warm | None:
+        """What runs a plan in this process; None without a plan file."""
+        return None if self._plans is None else self._run
+
+    async def _run(self, plan: str) -> Report:
+        if self._warmer is None:
+            raise ClosedError("the cache is not open")
+        return await self._warmer.run(plan)
+
+    def savings(self) -> dict[str, Any]:
+        """Return what the cache has saved since the start of the process."""
+        return report(self.cache().stats(), self._prices, time.monotonic() - self._began)
 
 
 def app() -> FastAPI:
@@ -38,41 +95,19 @@ def app() -> FastAPI:
     Raises:
         ConfigurationError: if the environment cannot be used.
     """
-    settings, admins, rate, prices = environment(), administrators(), limit(), Prices.from_env()
-    registry = CollectorRegistry()
-    ProcessCollector(registry=registry)
-    opened: list[AsyncCache[Any]] = []
-    began = time.monotonic()
-
-    @contextlib.asynccontextmanager
-    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
-        with _audit_to_stdout():
-            async with AsyncCache.from_url(**settings) as cache:
-                collector = register(cache, registry=registry)
-                opened.append(cache)
-                yield
-                opened.clear()
-                registry.unregister(collector)
-
-    def cache() -> AsyncCache[Any]:
-        if not opened:
-            raise ClosedError("the cache is not open")
-        return opened[0]
-
-    def savings() -> dict[str, Any]:
-        return report(cache().stats(), prices, time.monotonic() - began)
-
+    served = Served()
     api = FastAPI(
         title="cachestack",
         summary="Statistics, invalidation and pre-warming of a two-tier cache",
-        lifespan=lifespan,
+        lifespan=served.opened,
         docs_url=None,  # its page runs scripts of a foreign host
         redoc_url=None,
         redirect_slashes=False,
     )
     problems(api)
-    api.include_router(router(cache, admins, limit=rate, sections={"savings": savings}))
-    api.include_router(operations(cache, registry))
+    sections = {"savings": served.savings}
+    api.include_router(router(served.cache, administrators(), warm=served.warm, limit=limit(), sections=sections))
+    api.include_router(operations(served.cache, served.registry))
     return api
 
 

@@ -10,10 +10,13 @@ from pathlib import Path
 from typing import Any, get_args
 
 import pytest
+from fastapi.testclient import TestClient
 
-from cacheclient import AsyncCache, Cache
+from cacheclient import AsyncCache, Cache, ConfigurationError
+from cacheclient.api import app
 from cacheclient.api.bodies import PLANS, PRIORITIES, Job, Kind, Prewarm
 from cacheclient.api.jobs import Jobs, judged, reported
+from cacheclient.contract import Env
 from cacheclient.events import Event, Priority
 from cacheclient.warming import Files, Outcome, Report, Warmer
 from tests.api.conftest import Pod, bearer
@@ -197,3 +200,27 @@ def test_without_redis_nothing_begins(pod: Pod, own_server: Server) -> None:
     assert post(client, "prewarm", {"type": "hot"}).status_code == 503
     assert client.get(f"/cache/prewarm/{'0' * 32}", headers=bearer()).status_code == 503
     assert not warm.plans
+
+
+def test_the_application_warms_itself_where_it_has_a_plan_file(
+    monkeypatch: pytest.MonkeyPatch, shared_server: Server, namespace: str, tmp_path: Path, tokens: Path
+) -> None:
+    (tmp_path / "hot.jsonl").write_text('{"key": "a", "value": 1}\n{"key": "b", "value": 2}\n')
+    plan = f'[[sources]]\nkind = "files"\nname = "profiles"\nplans = ["hot"]\npath = "{tmp_path}/hot.jsonl"\n'
+    (tmp_path / "warm.toml").write_text(plan)
+    told = {Env.URL: shared_server.url, Env.NAMESPACE: namespace, Env.ADMIN_TOKEN_FILE: str(tokens)}
+    for name, value in (told | {Env.PLAN_FILE: str(tmp_path / "warm.toml"), "CACHE_OPT_L2_TIMEOUT": "5"}).items():
+        monkeypatch.setenv(name, value)
+    with TestClient(app()) as client:
+        answer = post(client, "prewarm", {"type": "hot", "async": False})
+    assert (answer.status_code, answer.json()["state"], answer.json()["report"]["written"]) == (200, "done", 2)
+    assert shared_server.client.exists(f"{namespace}:v1:a", f"{namespace}:v1:b") == 2
+
+
+def test_a_plan_file_that_cannot_be_is_refused_at_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    (tmp_path / "warm.toml").write_text("[[sources]]\nkind = 'rumours'\n")
+    told = {Env.URL: "memory://", Env.NAMESPACE: "n", Env.PLAN_FILE: str(tmp_path / "warm.toml")}
+    for name, value in told.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(ConfigurationError, match=r"warm\.toml"):
+        app()

@@ -124,6 +124,7 @@ BAD: list[tuple[str, list[str]]] = [
     ),
     ("backup: {encryptionKeyId: k}", ["backup.encryptionKeyId: 'k' is not allowed with backup.encryptionSecret ''"]),
     ("api: {enabled: true}", ["api.image: '' is not allowed with api.enabled"]),
+    ("api: {enabled: true, image: 'a:1', warms: true}", ["api.warms: True is not allowed without warmup.enabled"]),
     ("api: {replicas: 0}", ["api.replicas: 0 is not allowed; a whole number, 1 to 100"]),
     ("api: {jwtIssuer: 'a b'}", ["api.jwtIssuer: 'a b' is not allowed; a text without spaces"]),
     ("api: {jwtConfigMap: keys, jwtIssuer: me}", ["api.jwtConfigMap: 'keys' is not allowed with api.jwtAudience ''"]),

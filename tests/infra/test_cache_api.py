@@ -151,6 +151,26 @@ def test_another_version_of_the_certificate_rolls_the_pods() -> None:
     assert template("1") != template("2")
 
 
+def test_where_it_warms_it_has_the_plan_file_and_reaches_the_sources() -> None:
+    warmup = {"enabled": True, "image": "registry.example.com/cachestack:0.1.0", "dataClaim": "profiles"}
+    found = objects(warmup=warmup, api=API | {"warms": True})
+    (container,) = pod_of(found)["containers"]
+    mounts = {mount["mountPath"]: mount["name"] for mount in container["volumeMounts"]}
+    volumes = {volume["name"]: volume for volume in pod_of(found)["volumes"]}
+    assert variables(found)[Env.PLAN_FILE] == "/etc/cachestack/warm/warm.toml"
+    assert volumes[mounts["/etc/cachestack/warm"]]["secret"]["secretName"] == "cache-warm"
+    assert volumes[mounts["/data"]]["persistentVolumeClaim"] == {"claimName": "profiles", "readOnly": True}
+    for warms, rules in ((True, 2), (False, 1)):
+        rendered = render("dev", values={"warmup": warmup, "api": API | {"warms": warms}})
+        (policy,) = [
+            m
+            for m in rendered.manifests.values()
+            if m["metadata"]["name"] == "cache-api" and m["kind"] == "NetworkPolicy"
+        ]
+        assert len(policy["spec"]["egress"]) == rules
+    assert Env.PLAN_FILE not in variables(objects(warmup=warmup))
+
+
 def test_applications_get_the_same_environment_from_the_outputs(shared_server: Server, tmp_path: Path) -> None:
     told = dict(render("dev", values={"client": CLIENT}).outputs["clientEnvironment"])
     (tmp_path / "app").write_text("secret")

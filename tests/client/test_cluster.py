@@ -14,6 +14,7 @@ import pytest
 
 from cacheclient import MISSING, AsyncCache, CacheOptions, L1Options, L2Options, SyncOptions
 from cacheclient.clock import JointGate
+from cacheclient.contract import Channel
 from cacheclient.missing import ABSENT
 from cacheclient.remote.slots import slot_of
 from infra.local import binaries
@@ -187,11 +188,12 @@ async def test_an_event_is_taken_once_however_many_masters_tell_it(
     lasting: RedisCluster, opened: Opened, namespace: str
 ) -> None:
     reader, writer = [await opened(lasting.url, namespace, options=OPTIONS) for _ in range(2)]
-    await listening(reader)
+    channel = Channel.INVALIDATE.value
+    await until(lambda: all(s.client.pubsub_numsub(channel)[0][1] == 2 for s in lasting.servers))
     await writer.invalidate_pattern("user:*")
     await writer.invalidate_pattern("account:*")
-    await until(lambda: reader.stats().invalidations["event/remote"] >= 2)
-    assert reader.stats().invalidations["event/remote"] == 2
+    await until(lambda: reader.stats().invalidations["event/remote"] >= 4)
+    assert reader.stats().invalidations["event/remote"] == 4  # each is told before its search and after it
 
 
 async def test_explain_touch_and_the_doctor_find_their_way(

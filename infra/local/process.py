@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 POLL: Final = 0.02
+_UNHEARD: Final = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}
 _STATE, _START_TIME = 0, 19  # in /proc/PID/stat, counted after the command's closing parenthesis
 
 
@@ -61,24 +62,27 @@ def paused(identity: Identity) -> bool:
 
 
 def send(identity: Identity, signal_number: signal.Signals) -> bool:
-    """Send a signal; return whether the process was there to get it."""
+    """Send a signal; return whether the process was there to get it.
+
+    What a process cannot hear of, and so cannot hand on, goes to its workers, too: they are of its session.
+    """
     if not running(identity):
         return False
     with contextlib.suppress(ProcessLookupError):  # ended in between
-        os.kill(identity.pid, signal_number)
+        (os.killpg if signal_number in _UNHEARD else os.kill)(identity.pid, signal_number)
     return True
 
 
 def end(identities: Iterable[Identity], *, grace: float) -> None:
-    """SIGTERM to all, SIGKILL to those still there after ``grace`` seconds; wait until all are gone."""
-    left = list(identities)
+    """SIGTERM to all, SIGKILL to those still there after ``grace`` seconds, and to workers that any has left behind."""
+    left = [identity for identity in identities if running(identity)]
     for identity in left:
         send(identity, signal.SIGTERM)
         send(identity, signal.SIGCONT)  # a paused process would never see the SIGTERM
-    if wait_until(lambda: not any(map(running, left)), grace):
-        return
+    wait_until(lambda: not any(map(running, left)), grace)
     for identity in left:
-        send(identity, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):  # the group is gone, as it should be
+            os.killpg(identity.pid, signal.SIGKILL)
     wait_until(lambda: not any(map(running, left)), grace)
 
 

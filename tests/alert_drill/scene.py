@@ -116,7 +116,7 @@ class Scene:
         """Send a signal to every process that uses the cache, the API among them."""
         for client in self._clients.values():
             client.send_signal(number)
-        os.killpg(self.environment.state.processes["cache-api"].pid, number)  # its workers are processes of their own
+        process.send(self.environment.state.processes["cache-api"].identity, number)
 
     def rescrape(self, *, without: str = "") -> None:
         """Have Prometheus read its configuration again, with one target fewer if ``without`` names a pod."""

@@ -233,6 +233,38 @@ def test_a_pid_that_belongs_to_another_process_now_is_never_signalled() -> None:
         innocent.kill()
 
 
+@pytest.mark.parametrize("end", ["killed", "ended", "ended by force"])
+def test_no_worker_outlives_its_process(end: str, tmp_path: Path) -> None:
+    worker = tmp_path / "worker"
+    deaf = "trap '' TERM; " * (end == "ended by force")
+    script = f"{deaf}(trap '' TERM; exec sleep 60) & echo $! > {worker}.new; mv {worker}.new {worker}; wait; wait"
+    identity = process.spawn(["/bin/sh", "-c", script], os.environ, tmp_path / "log")
+    assert process.wait_until(worker.exists, 10)
+    pid = int(worker.read_text())
+    found = process.Identity(pid, started(pid))
+    if end == "killed":
+        process.send(identity, signal.SIGKILL)
+    else:
+        process.end([identity], grace=0.5)
+    assert process.wait_until(lambda: not process.running(identity) and not process.running(found), 10)
+
+
+def test_a_process_that_is_paused_is_paused_with_its_workers(tmp_path: Path) -> None:
+    worker = tmp_path / "worker"
+    script = f"sleep 60 & echo $! > {worker}.new; mv {worker}.new {worker}; wait"
+    identity = process.spawn(["/bin/sh", "-c", script], os.environ, tmp_path / "log")
+    try:
+        assert process.wait_until(worker.exists, 10)
+        pid = int(worker.read_text())
+        found = process.Identity(pid, started(pid))
+        process.send(identity, signal.SIGSTOP)
+        assert process.wait_until(lambda: process.paused(found), 10)
+        process.send(identity, signal.SIGCONT)
+        assert process.wait_until(lambda: not process.paused(found), 10)
+    finally:
+        process.send(identity, signal.SIGKILL)
+
+
 def test_two_programs_cannot_change_an_environment_at_the_same_time(root: Path) -> None:
     with Places(root).locked():
         refused = run(root, "up")

@@ -20,6 +20,7 @@ from bench.scale import pattern, tag
 from bench.scraping import scraping
 from bench.service import endpoint
 from bench.stampede import stampede
+from bench.warmup import warm_up
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,4 +48,5 @@ BARS: Final = {
     "P14": Bar("memory of L1 entries of 1 KB, over a dict", memory),
     "S1": Bar("a scrape after much traffic, over one after little", scraping),
     "S2": Bar("L1's hit ratio at other sizes: what it tells, beside what those sizes have", other_sizes),
+    "S3": Bar("lookups during a warm-up, over lookups without one", warm_up),
 }

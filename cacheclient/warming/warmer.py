@@ -25,6 +25,7 @@ from typing import Any, Final, Self
 from cacheclient.cache import AsyncCache
 from cacheclient.contract import WARMED_AT, Record
 from cacheclient.errors import CacheError, ConfigurationError, LockTimeoutError, UnavailableError
+from cacheclient.events import Event
 from cacheclient.lock import Lock, lock_key
 from cacheclient.warming import hottest
 from cacheclient.warming.items import PLANS, Source
@@ -64,7 +65,8 @@ class Warmer:
             sources: what is read, by priority and then by name.
             plans: how each plan is carried out, where it differs from ``settings.DEFAULTS``.
             places: where it is noted how far they have come; by default in Redis.
-            follow: whether this process pulls into L1 what warm-ups in the fleet name as hot.
+            follow: whether this process pulls into L1 what warm-ups in the fleet name as hot, and carries out a plan
+                that somebody asks the fleet for (``request_prewarm``) if it has sources for it.
 
         Raises:
             ConfigurationError: if a source or a plan cannot be.
@@ -82,6 +84,9 @@ class Warmer:
             )
         self._places = places
         self._follower = hottest.Follower(cache) if follow else None
+        self._asked: dict[str, asyncio.Task[Report]] = {}
+        if follow:
+            cache.on_prewarm(self._heard)
         self._starting: asyncio.Task[Report] | None = None
         self._state = "nothing to wait for"
         self._ready = True
@@ -185,6 +190,20 @@ class Warmer:
         space = self._cache.space
         return await self._cache._parts.shared.store.write_ids([space.record(Record.WARMING, "probe")])  # noqa: SLF001
 
+    def _heard(self, event: Event) -> None:
+        """Carry out the plan that somebody asks the fleet for: the first process to get the lock does."""
+        plan = event.plan
+        if plan in self._asked or not any(plan in source.plans for source in self.sources):
+            return
+        task = asyncio.create_task(self.run(plan, resume=True), name=f"cacheclient-warming {plan}")
+        self._asked[plan] = task
+        task.add_done_callback(lambda done: self._answered(plan, done))
+
+    def _answered(self, plan: str, task: asyncio.Task[Report]) -> None:
+        self._asked.pop(plan, None)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            _log.warning("cacheclient: warm-up %s, which was asked for, failed: %s", plan, error)
+
     # -- at the start of an application -------------------------------------------------------------------------------
 
     @property
@@ -230,9 +249,10 @@ class Warmer:
 
     async def close(self) -> None:
         """End what goes on behind the application. Twice is fine."""
-        if self._starting is not None:
-            self._starting.cancel()
-            await asyncio.gather(self._starting, return_exceptions=True)
+        behind = [*self._asked.values(), *((self._starting,) if self._starting is not None else ())]
+        for task in behind:
+            task.cancel()
+        await asyncio.gather(*behind, return_exceptions=True)
         if self._follower is not None:
             await self._follower.close()
 

@@ -334,6 +334,22 @@ async def test_when_it_is_done_the_fleet_pulls_the_first_keys_into_l1(
     assert abs(int(shared_server.client.get(WARMED_AT["hot"]) or 0) - time.time()) < 30
 
 
+async def test_a_plan_that_the_fleet_is_asked_for_is_carried_out_by_one_that_has_sources(
+    shared_server: Server, namespace: str, opened: Open
+) -> None:
+    asking, bare, able = [await opened(shared_server.url, namespace) for _ in range(3)]
+    source = Listed(values(5), plans=["hot"])
+    async with Warmer(bare, []) as idle, Warmer(able, [source], plans=FAST) as warmer:
+        await until(lambda: bare.stats().listener_connected and able.stats().listener_connected)
+        asking.request_prewarm("hot")
+        await until(lambda: "hot" in warmer.last and warmer.last["hot"].outcome is Outcome.DONE)
+        asking.request_prewarm("full")  # it has none for that one
+        await until(lambda: able.stats().events[EventType.PREWARM] >= 2)
+        assert set(warmer.last) == {"hot"}
+        assert not idle.last
+    assert await asking.get("k4") == "old"
+
+
 async def test_at_start_an_application_waits_for_the_critical_plan(
     shared_server: Server, namespace: str, opened: Open
 ) -> None:

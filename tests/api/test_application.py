@@ -149,3 +149,9 @@ def test_the_document_has_an_example_of_every_body_and_answer(client: TestClient
             for answer in [*bodies, *operation["responses"].values()]:
                 for kind, content in answer.get("content", {}).items():
                     assert kind == "text/plain" or "example" in content or shown(content), (path, answer)
+
+
+def test_requests_have_ids_of_their_own_and_so_has_each_line_of_the_log(served: str) -> None:
+    with httpx2.Client(base_url=served) as client:
+        answers = [client.get("/cache/stats") for _ in range(3)] + [client.get("/nothing") for _ in range(3)]
+    assert len({answer.headers["x-request-id"] for answer in answers}) == 6

@@ -7,7 +7,7 @@ from enum import StrEnum
 from typing import Final
 
 from cacheclient.contract.exporter import Exporter
-from cacheclient.contract.metrics import HIT_RATE
+from cacheclient.contract.metrics import HIT_RATE, HIT_RATE_AT_SIZE, WORKING_SET
 
 
 class Loss(StrEnum):
@@ -35,6 +35,8 @@ _SERIES: Final[Mapping[str, frozenset[Loss]]] = {
     Exporter.SPIKE_SECONDS: _SERVER | {Loss.UNBORN},
     Exporter.KEY_VALUE: _SERVER | {Loss.UNBORN},
     HIT_RATE.name: _TARGET | {Loss.UNBORN},
+    HIT_RATE_AT_SIZE.name: _TARGET | {Loss.UNBORN},
+    WORKING_SET.name: _TARGET | {Loss.UNBORN},
 }
 # Labels whose value says what a server is now: a selector that names one loses the series with the role.
 _LABELS: Final[Mapping[tuple[str, str], Loss]] = {(Exporter.INSTANCE_INFO, "role"): Loss.ROLE}

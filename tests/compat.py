@@ -25,7 +25,7 @@ from tests.conftest import BINARIES
 
 FILES: Final = tuple(
     f"tests/client/test_{name}.py"
-    for name in ("conformance", "topology", "link", "outages", "events", "tags", "cluster", "slots")
+    for name in ("conformance", "topology", "link", "outages", "events", "tags", "cluster", "cluster_incidents", "slots")
 )
 
 

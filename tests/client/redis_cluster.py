@@ -92,6 +92,20 @@ class RedisCluster:
         return [*self.masters, *self.replicas]
 
     @property
+    def leaders(self) -> list[Server]:
+        """Return the servers that are masters now, each with its slots."""
+        return [s for s in self.servers if s.alive and s.client.info("replication")["role"] == "master"]
+
+    @property
+    def whole(self) -> bool:
+        """Say whether every server is there, and every master has its replica."""
+        if not all(server.alive and self.info(server)["cluster_state"] == "ok" for server in self.servers):
+            return False
+        replication = [server.client.info("replication") for server in self.servers]
+        follow = [node for node in replication if node["role"] == "slave"]
+        return len(follow) == len(self.replicas) and all(node["master_link_status"] == "up" for node in follow)
+
+    @property
     def url(self) -> str:
         return f"redis{'s' if self.ca else ''}+cluster://" + ",".join(
             f"127.0.0.1:{master.port}" for master in self.masters
@@ -134,7 +148,7 @@ class RedisCluster:
             source.ask("MIGRATE", "127.0.0.1", str(target.port), "", "0", "5000", "KEYS", *keys)
             moved += len(keys)
             yield moved
-        for server in (target, source, *self.masters):
+        for server in (target, source, *self.leaders):
             server.ask("CLUSTER", "SETSLOT", str(slot), "NODE", self.id(target))
         yield moved
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections import defaultdict
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
 import pytest
 
-from cacheclient import MISSING, AsyncCache, CacheOptions, L1Options, L2Options, SyncOptions
+from cacheclient import MISSING, AsyncCache, CacheOptions, L2Options, SyncOptions
 from cacheclient.clock import JointGate
 from cacheclient.contract import Channel
 from cacheclient.missing import ABSENT
@@ -20,12 +19,9 @@ from cacheclient.remote.slots import slot_of
 from infra.local import binaries
 from infra.local.errors import LocalError
 from tests.client.redis_cluster import EACH_KIND, RedisCluster
+from tests.client.watch import OPTIONS, STALENESS, Watch, listening
 from tests.conftest import PATIENCE, Server, until
 
-STALENESS: Final = 2.0  # past which a stalled event loop loses its tenure: machines that run tests stall
-OPTIONS: Final = CacheOptions(
-    l1=L1Options(jitter=0), l2=L2Options(timeout=1.0, connect_timeout=10), sync=SyncOptions(max_staleness=STALENESS)
-)
 IMPATIENT: Final = CacheOptions(l2=L2Options(timeout=1.0, connect_timeout=0.5))
 Opened = Callable[..., Awaitable[AsyncCache]]
 
@@ -61,60 +57,6 @@ def encrypted(launch: Callable[..., Server], tmp_path: Path) -> Iterator[RedisCl
     cluster.kill()
 
 
-class Watch:
-    """A source with versions, and what each read must not fall behind: 0 stale reads is what it is for."""
-
-    def __init__(self, keys: int) -> None:
-        self.version = dict.fromkeys((f"k{n}" for n in range(keys)), 0)
-        self._due: dict[str, list[tuple[float, int]]] = defaultdict(list)
-        self.reads = self.refused = self.writes = 0
-        self.stale: list[str] = []
-
-    async def load(self, key: str) -> int:
-        return self.version[key]
-
-    async def read(self, cache: AsyncCache, key: str) -> None:
-        due = max((version for since, version in self._due[key] if since <= time.monotonic()), default=0)
-        found = await cache.get_or_load(key, self.load)
-        self.reads += 1
-        if found < due:
-            self.stale.append(f"{key}: {found} instead of {due}, read {self.reads}")
-
-    async def write(self, cache: AsyncCache, key: str, *, durable: bool) -> None:
-        self.version[key] += 1
-        version = self.version[key]
-        self.writes += 1
-        if await cache.invalidate(key, durable=durable):
-            self._due[key].append((time.monotonic() + STALENESS, version))
-        else:
-            self.refused += 1
-
-    @contextlib.asynccontextmanager
-    async def traffic(self, readers: list[AsyncCache], writer: AsyncCache, *, durable: bool = False) -> Any:
-        """Read and write as fast as it goes meanwhile."""
-        over = asyncio.Event()
-
-        async def read(cache: AsyncCache) -> None:
-            while not over.is_set():
-                await asyncio.gather(*(self.read(cache, key) for key in self.version))
-                await asyncio.sleep(0.002)
-
-        async def write() -> None:
-            while not over.is_set():
-                for key in list(self.version)[::3]:
-                    await self.write(writer, key, durable=durable)
-                    await asyncio.sleep(0.001)
-
-        async with asyncio.TaskGroup() as group:
-            for cache in readers:
-                group.create_task(read(cache))
-            group.create_task(write())
-            try:
-                yield self
-            finally:
-                over.set()
-
-
 async def eventually(ask: Callable[[], Awaitable[bool]], *, is_true: bool = True) -> None:
     """Ask until the answer is this."""
     deadline = time.monotonic() + PATIENCE
@@ -131,10 +73,6 @@ async def in_l1(cache: AsyncCache, keys: list[str], value: Any) -> None:
         return all(cache.peek(key) == value for key in keys)
 
     await eventually(answered)
-
-
-async def listening(*caches: AsyncCache) -> None:
-    await until(lambda: all(cache.stats().listener_connected for cache in caches))
 
 
 def test_the_joint_gate_is_open_while_all_its_parts_are() -> None:

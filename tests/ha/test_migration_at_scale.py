@@ -20,17 +20,18 @@ from tests.conftest import Server
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 ENTRIES: Final = 100_000
 NAMESPACE: Final = "scale"
-OLD: Final = CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=2.0), sync=SyncOptions(max_staleness=5))
-NEW: Final = CacheOptions(
-    l1=L1Options(max_entries=0), l2=L2Options(timeout=2.0), sync=SyncOptions(max_staleness=5, supersedes=1)
-)
+SLOW: Final = 5.0  # milliseconds
+PATIENT: Final = L2Options(timeout=10, connect_timeout=10)  # a busy machine is no lost server
+OLD: Final = CacheOptions(l1=L1Options(max_entries=0), l2=PATIENT, sync=SyncOptions(max_staleness=5))
+NEW: Final = CacheOptions(l1=L1Options(max_entries=0), l2=PATIENT, sync=SyncOptions(max_staleness=5, supersedes=1))
 # What a deployment job does; it is killed.
 JOB: Final = """
 import asyncio, sys
 from cacheclient import AsyncCache, CacheOptions, L2Options, SyncOptions
 
 async def main():
-    options = CacheOptions(l2=L2Options(timeout=2.0), sync=SyncOptions(max_staleness=5, supersedes=1))
+    l2, sync = L2Options(timeout=10, connect_timeout=10), SyncOptions(max_staleness=5, supersedes=1)
+    options = CacheOptions(l2=l2, sync=sync)
     async with AsyncCache.from_url(sys.argv[1], namespace="scale", version=2, options=options) as cache:
         await cache.migrate(1, transform=lambda old: {"n": old["n"], "new": True}, rate=20_000,
                             progress=lambda done: print(done.copied, flush=True))
@@ -44,7 +45,7 @@ def old_value(number: int) -> dict[str, Any]:
 
 
 async def test_a_hundred_thousand_entries(launch: Callable[..., Server]) -> None:
-    server = launch("", "--slowlog-log-slower-than", "5000")
+    server = launch("", "--slowlog-log-slower-than", f"{SLOW * 1000:.0f}", "--slowlog-max-len", "1000")
     if os.geteuid() == 0:  # the slow log counts the time for which a busy machine runs somebody else, too
         os.setpriority(os.PRIO_PROCESS, server.pid, -20)
     async with (
@@ -54,6 +55,7 @@ async def test_a_hundred_thousand_entries(launch: Callable[..., Server]) -> None
         for start in range(0, ENTRIES, 1000):
             assert await old.set_many({f"u{n}": old_value(n) for n in range(start, start + 1000)}, ttl=3600)
         server.ask("SLOWLOG", "RESET")
+        server.ask("CONFIG", "RESETSTAT")
         undone: list[str] = []
         traffic = asyncio.create_task(_rollout(old, new, undone))
         await _killed_in_the_middle(server.url)
@@ -63,16 +65,32 @@ async def test_a_hundred_thousand_entries(launch: Callable[..., Server]) -> None
         took = time.monotonic() - began
         traffic.cancel()
         await asyncio.wait([traffic])
-        slow = [(entry["command"][:60], entry["duration"]) for entry in server.client.slowlog_get(128)]
-        print(f"{ENTRIES:,} entries: {done}, the second run in {took:.1f} s; over 5 ms: {slow}")  # noqa: T201  with -s
-        assert (
-            len(slow) <= 5
-        )  # of half a million: a busy machine takes the processor away from a SET of nine bytes, too
+        tails, calls = _tails(server), _calls(server)
+        slow = [(entry["command"][:60], entry["duration"]) for entry in server.client.slowlog_get(1000)]
+        print(f"{ENTRIES:,} entries: {done}, the second run in {took:.1f} s")  # noqa: T201  with -s
+        print(f"99 % of the calls of each command take ms: {tails}; of {calls:,} calls {len(slow)} over {SLOW:g} ms")  # noqa: T201
+        # A busy machine takes the processor away from a SET of nine bytes, too, now and then, and the time counts. What
+        # a command costs by itself is seen in nearly all of its calls, and in its only one if it has no other.
+        assert {command: tail for command, tail in tails.items() if tail > SLOW} == {}
+        assert len(slow) <= calls // 1000, slow
         assert done.done
         assert done.failed == 0
         assert done.copied > 0.9 * ENTRIES  # but for what the traffic invalidated or wrote first
         assert undone == []
     server.kill()
+
+
+def _tails(server: Server) -> dict[str, float]:
+    """Return the milliseconds that 99 % of the calls of each command took at most; the tests' own are left out."""
+    found = server.client.info("latencystats")
+    tails = {name.removeprefix("latency_percentiles_usec_"): text["p99"] / 1000 for name, text in found.items()}
+    return {
+        command: tail for command, tail in tails.items() if command not in {"info", "dbsize"} and "|" not in command
+    }
+
+
+def _calls(server: Server) -> int:
+    return sum(stats["calls"] for stats in server.client.info("commandstats").values())
 
 
 async def _killed_in_the_middle(url: str) -> None:

@@ -23,10 +23,10 @@ from rich.table import Table
 
 from tests.conftest import BINARIES
 
-FILES: Final = tuple(
-    f"tests/client/test_{name}.py"
-    for name in ("conformance", "topology", "link", "outages", "events", "tags", "cluster", "cluster_incidents", "slots")
-)
+NAMES: Final = (
+    "conformance", "topology", "link", "outages", "events", "tags", "cluster", "cluster_incidents", "slots",
+)  # fmt: skip
+FILES: Final = tuple(f"tests/client/test_{name}.py" for name in NAMES)
 
 
 class Run(NamedTuple):

@@ -256,9 +256,13 @@ async def test_a_cluster_whose_authority_is_not_trusted_is_not_used(
 ) -> None:
     cache = await opened(encrypted.url, namespace, options=IMPATIENT)  # the machine's authorities do not know it
     assert not await cache.set("a", 1)
-    report = await cache.doctor()
-    assert not report.ok
-    assert "certificate" in str(report)
+
+    async def told() -> bool:  # on a busy machine a handshake may end at its time limit first
+        report = await cache.doctor()
+        assert not report.ok
+        return "certificate" in str(report)
+
+    await eventually(told)
 
 
 async def test_a_master_that_most_others_do_not_confirm_is_asked_nothing(

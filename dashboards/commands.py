@@ -13,4 +13,10 @@ COMMANDS: Final = (
         help="Show the cache at a glance in this terminal, refreshed until Ctrl-C.",
         panel="The cache",
     ),
+    Command(
+        name="savings",
+        load="dashboards.terminal.savings:savings",
+        help="Show what the caches of the whole fleet saved, and what they cost.",
+        panel="The cache",
+    ),
 )

@@ -14,7 +14,6 @@ from cacheclient.contract import (
     EVICTIONS,
     HIT_RATE_AT_SIZE,
     HITS,
-    LOADER_SECONDS,
     LOOKUP_SECONDS,
     MEMORY_PRESSURE,
     SIZE_BYTES,
@@ -24,21 +23,20 @@ from cacheclient.contract import (
     Exporter,
     Tier,
 )
-from cacheclient.savings import HOUR, NAMES, Prices, Savings, Tariff, Use, savings
+from cacheclient.savings import HOUR, NAMES, Prices
 from dashboards.arithmetic import Expression
 from dashboards.document import Input, Row, document
 from dashboards.panels import Column, Query, at_least, graph, graph_of, stat, stat_of, table, words
 from dashboards.scopes import CLIENTS
+from dashboards.worth import OFFLINE, mean_load, rate, worth
 
 if TYPE_CHECKING:
     from grafanalib.core import Panel
 
     from alerts.thresholds import Thresholds
-    from cacheclient.contract import Metric
 
 _SCOPE = CLIENTS
 _SAVED = f'tier=~"{Tier.L1}|{Tier.L2}"'
-_OFFLINE: Final = 'reason="offline"'  # what L1 answers while Redis is away is counted as no hit
 _DEFAULTS: Final = Prices()
 _LABELS: Final = {
     "per_million_queries": "$ per million queries",
@@ -66,38 +64,10 @@ def cost(limits: Thresholds, prices: Prices = _DEFAULTS) -> dict[str, Any]:
     )
 
 
-def _rate(metric: Metric, *matchers: str, by: str = "") -> str:
-    return f"sum{f' by ({by})' * bool(by)} ({_SCOPE.rate(_SCOPE.client(metric.name, *matchers))})"
-
-
-def _mean_load(by: str = "") -> str:
-    grouped = f" by ({by})" * bool(by)
-    total, count = (_SCOPE.rate(_SCOPE.client(f"{LOADER_SECONDS.name}_{part}")) for part in ("sum", "count"))
-    return f"sum{grouped} ({total}) / (sum{grouped} ({count}) > 0)"
-
-
 def _mean_lookup() -> str:
     every = signals.tier(Tier.ALL)
     total, count = (_SCOPE.rate(_SCOPE.client(f"{LOOKUP_SECONDS.name}_{part}", every)) for part in ("sum", "count"))
     return f"sum({total}) / (sum({count}) > 0)"
-
-
-def worth(by: str = "") -> Savings[Expression]:
-    """Return what the caches are worth, per second, as queries: ``cacheclient.savings`` written in PromQL."""
-    hits = _rate(HITS, signals.tier(Tier.L1), by=by)
-    l1_bytes = f"sum{f' by ({by})' * bool(by)} ({_SCOPE.client(SIZE_BYTES.name, signals.tier(Tier.L1))})"
-    return savings(
-        Use(
-            l1_hits=Expression(hits),
-            l2_hits=Expression(_rate(HITS, signals.tier(Tier.L2), by=by)),
-            joined=Expression(_rate(COALESCED, by=by)),
-            offline=Expression(_rate(STALE_SERVED, _OFFLINE, by=by)),
-            mean_load=Expression(f"({_mean_load(by)} or {hits} * 0)"),  # nothing was loaded: nothing is known of loads
-            redis_bytes=Expression(f"sum({_SCOPE.redis(Exporter.MEMORY_USED)})"),
-            l1_bytes=Expression(f"({l1_bytes} or vector(0))"),  # other processes may be chosen than there are
-        ),
-        Tariff(**{name: Expression(f"$price_{name}") for name in NAMES}),
-    )
 
 
 def _per_hour(dollars: Expression) -> str:
@@ -109,7 +79,7 @@ def _summary() -> list[Panel]:
     saved = (
         _SCOPE.client(HITS.name, _SAVED),
         _SCOPE.client(COALESCED.name),
-        _SCOPE.client(STALE_SERVED.name, _OFFLINE),
+        _SCOPE.client(STALE_SERVED.name, OFFLINE),
     )
     queries = " + ".join(f"sum(increase({selector}[$__range]))" for selector in saved)
     return [
@@ -128,7 +98,7 @@ def _summary() -> list[Panel]:
         stat(
             "Saved per lookup",
             "What a caller waits less than if every lookup were a load: mean load minus mean lookup. Counted.",
-            f"({_mean_load()}) - ({_mean_lookup()})",
+            f"({mean_load()}) - ({_mean_lookup()})",
             "s",
         ),
         stat(
@@ -166,9 +136,9 @@ def _savings() -> list[Panel]:
             "Queries saved by tier",
             "Lookups that L1 and L2 answered, or a load in flight: each would have been a query of the database.",
             [
-                Query(_rate(HITS, _SAVED, by="tier"), "{{tier}}"),
-                Query(_rate(COALESCED), "shared loads"),
-                Query(_rate(STALE_SERVED, _OFFLINE), "L1, Redis away"),
+                Query(rate(HITS, _SAVED, by="tier"), "{{tier}}"),
+                Query(rate(COALESCED), "shared loads"),
+                Query(rate(STALE_SERVED, OFFLINE), "L1, Redis away"),
             ],
             "reqps",
             stack="normal",
@@ -185,7 +155,7 @@ def _savings() -> list[Panel]:
         graph(
             "Mean load, mean lookup",
             "The distance between the two lines is what a caller gains.",
-            [Query(_mean_load(), "load"), Query(_mean_lookup(), "lookup")],
+            [Query(mean_load(), "load"), Query(_mean_lookup(), "lookup")],
             "s",
             log=True,
         ),
@@ -245,7 +215,7 @@ def _memory(limits: Thresholds) -> list[Panel]:
         Column("L1 hits", _at_size(Tier.L1, "1x", by="cache"), "percentunit"),
         Column("At twice the size", _at_size(Tier.L1, "2x", by="cache"), "percentunit"),
         Column("Working set", f"sum by (cache) ({_SCOPE.client(WORKING_SET.name, signals.tier(Tier.L1))})", "bytes"),
-        Column("L1 evictions", _rate(EVICTIONS, signals.tier(Tier.L1), by="cache"), "ops"),
+        Column("L1 evictions", rate(EVICTIONS, signals.tier(Tier.L1), by="cache"), "ops"),
         Column("Queries saved", str(worth("cache").queries), "reqps"),
         Column("Saved per hour", _per_hour(worth("cache").saved), "currencyUSD"),
     ]
@@ -258,7 +228,7 @@ def _memory(limits: Thresholds) -> list[Panel]:
             "Evictions",
             "Entries given up for want of room, by tier. None: more memory changes nothing.",
             [
-                Query(_rate(EVICTIONS, 'reason="capacity"', by="tier"), "{{tier}}"),
+                Query(rate(EVICTIONS, 'reason="capacity"', by="tier"), "{{tier}}"),
                 Query(f"sum({_SCOPE.rate(_SCOPE.redis(Exporter.EVICTED))})", "l2"),
             ],
             "ops",

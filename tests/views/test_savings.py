@@ -7,6 +7,7 @@ import json
 import re
 import time
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,15 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from alerts.thresholds import Thresholds
 from cacheclient import CacheOptions, ConfigurationError, FailsafeOptions, Stats
-from cacheclient.contract import Exporter, Job
+from cacheclient.cli import main
+from cacheclient.contract import ExitCode, Exporter, Job
 from cacheclient.metrics import register
 from cacheclient.savings import GIB, HOUR, MONTH, NAMES, Prices, Use, report, savings, use_of
 from cacheclient.testing import Fleet
-from dashboards import cost
 from dashboards.boards import boards_at
 from dashboards.preview.results import Choices, Span
+from dashboards.terminal.savings import bill
+from dashboards.worth import worth
 from tests.views.recorded import serving
 
 PRICES = Prices(
@@ -136,7 +139,9 @@ def history(stats: Stats, end: int) -> Iterator[str]:
     yield "# EOF"
 
 
-def test_the_dashboard_computes_what_the_api_says(promtool: str, tmp_path: Path) -> None:
+def test_the_dashboard_and_the_command_compute_what_the_api_says(
+    promtool: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     stats = asyncio.run(used())
     assert min(stats.l1.hits, stats.l2.hits, stats.coalesced.total(), stats.l3.lookup.count, stats.l1.size_bytes) > 0
     assert stats.stale_served["offline"] > 0
@@ -147,9 +152,47 @@ def test_the_dashboard_computes_what_the_api_says(promtool: str, tmp_path: Path)
     with serving(promtool, tmp_path, history(stats, end)) as prometheus:
         for by in ("", "cache"):
             for name in ("queries", "round_trips", "database_seconds", "saved", "spent")[: 5 if not by else 4]:
-                query = choices.expand(str(getattr(cost.worth(by), name)), span)
+                query = choices.expand(str(getattr(worth(by), name)), span)
                 (series,) = prometheus.over(query, span)
                 assert series.points[-1][1] == pytest.approx(getattr(expected, name), rel=1e-9), (name, by)
+        hours = SCRAPES * STEP / 2 / HOUR
+        told = bill(prometheus, "cache", hours, PRICES, end)
+        code = main(["savings", "--prometheus", prometheus.url, "--hours", f"{hours}", "--json"])
+    assert code == ExitCode.DONE
+    assert list(told.caches) == ["fp"]
+    for name, value in (*asdict(told.caches["fp"]).items(), *asdict(told.total).items()):
+        assert value == pytest.approx(getattr(expected, name) * hours * HOUR, rel=1e-9), name
+    assert told.spent == pytest.approx(expected.spent * hours * HOUR)
+    assert json.loads(capsys.readouterr().out).keys() == {"hours", "caches", "total", "spent", "prices"}
     api = report(stats, PRICES, STEP, REDIS_BYTES)
     assert api["saved_per_hour"] == pytest.approx(expected.saved * HOUR)
     assert api["cost"]["l1_per_hour"] + api["cost"]["redis_per_hour"] == pytest.approx(expected.spent * HOUR)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        ([], ExitCode.USAGE, "--prometheus URL: whom to ask?"),
+        (["--prometheus", "localhost:9090"], ExitCode.USAGE, "an http:// or https:// URL"),
+        (["--prometheus", "http://127.0.0.1:1"], ExitCode.FAILED, "no answer from http://127.0.0.1:1"),
+        (["--prometheus", "http://127.0.0.1:1", "--hours", "0"], ExitCode.USAGE, "--hours 0: 0.1 to 744"),
+        (["--prometheus", "http://127.0.0.1:1", "--hours", "nan"], ExitCode.USAGE, "--hours nan"),
+    ],
+)
+def test_the_command_says_in_one_line_what_it_cannot_do(
+    arguments: list[str], code: ExitCode, says: str, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    monkeypatch.delenv("CACHE_PROMETHEUS_URL", raising=False)
+    assert main(["savings", *arguments]) == code
+    said = capsys.readouterr()
+    assert (said.out, said.err.count("\n")) == ("", 1)
+    assert says in said.err
+
+
+def test_the_command_refuses_a_price_that_cannot_be(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CACHE_COST_PER_MILLION_QUERIES", "cheap")
+    assert main(["savings", "--prometheus", "http://127.0.0.1:1"]) == ExitCode.USAGE
+    assert "CACHE_COST_PER_MILLION_QUERIES='cheap': a number" in capsys.readouterr().err

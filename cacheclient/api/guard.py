@@ -20,9 +20,10 @@ from cacheclient.api import audit, replay
 from cacheclient.api.audit import Action
 from cacheclient.api.authentication import Administrators
 from cacheclient.api.problems import Problem, problem_of, unexpected
-from cacheclient.api.rates import Rates, address
+from cacheclient.api.rates import Rates
 from cacheclient.core import Core
 from cacheclient.errors import UnavailableError
+from cacheclient.ratelimit.fastapi import client_address
 
 BODY_LIMIT: Final = 16 * 1024  # bytes; the longest body that can be valid has about a third of it
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
@@ -130,7 +131,9 @@ class Guard:
             cache = self._cache()
         except Exception:  # noqa: BLE001  not open yet: then nothing was done
             return
-        await audit.write(cache, who, action, status=status, request_id=identify(request), client=address(request))
+        await audit.write(
+            cache, who, action, status=status, request_id=identify(request), client=client_address(request)
+        )
 
     async def _carry_out(self, request: Request, handle: Handle, who: str) -> Response:
         if request.method != "POST":

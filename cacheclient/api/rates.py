@@ -11,21 +11,19 @@ from cacheclient.api.problems import Problem
 from cacheclient.cache import AsyncCache
 from cacheclient.gcra import Limit
 from cacheclient.ratelimit import AsyncRateLimiter, headers
+from cacheclient.ratelimit.fastapi import client_address
 
 DEFAULT: Final = Limit(600, per=60, burst=100)  # of one address
 NAME: Final = "api"
 Client = Callable[[Request], str]
 
 
-def address(request: Request) -> str:
-    """Return the address that a request came from: behind a proxy the proxy's, so all its clients share a limit."""
-    return request.client.host if request.client else "unknown"
-
-
 class Rates:
     """The limit of one API; None: none. While Redis is away each process limits by itself."""
 
-    def __init__(self, cache: Callable[[], AsyncCache[Any]], limit: Limit | None, client: Client = address) -> None:
+    def __init__(
+        self, cache: Callable[[], AsyncCache[Any]], limit: Limit | None, client: Client = client_address
+    ) -> None:
         self._cache = cache
         self._limit = limit
         self._client = client

@@ -31,12 +31,14 @@ from cacheclient.api.bodies import (
 from cacheclient.api.guard import BODY_LIMIT, Guard
 from cacheclient.api.jobs import Jobs, Warm
 from cacheclient.api.problems import Problem, documented
-from cacheclient.api.rates import DEFAULT, Client, Rates, address
+from cacheclient.api.rates import DEFAULT, Client, Rates
 from cacheclient.api.replay import MAX_KEY
 from cacheclient.cache import AsyncCache
+from cacheclient.errors import ConfigurationError
 from cacheclient.explain import Explanation
 from cacheclient.gcra import Limit
 from cacheclient.keys import MAX_ID_BYTES
+from cacheclient.ratelimit.fastapi import client_address
 
 WAIT: Final = 30.0  # seconds that a request waits for its pre-warm
 _BEARER: Final = HTTPBearer(auto_error=False, description="one of the tokens of administrators, or a JWT")
@@ -59,7 +61,7 @@ def router(
     *,
     warm: Warm | None = None,
     limit: Limit | None = DEFAULT,
-    client: Client = address,
+    client: Client = client_address,
     sections: Mapping[str, Callable[[], Any]] | None = None,
     body_limit: int = BODY_LIMIT,
     wait: float = WAIT,
@@ -75,8 +77,15 @@ def router(
         client: who the client of a request is; the address it came from, which behind a proxy is the proxy's.
         sections: more figures for ``/cache/stats``, by the name of their section.
         body_limit: bytes that a body may have.
-        wait: seconds that a request with ``"async": false`` waits for its pre-warm.
+        wait: seconds that a request with ``"async": false`` waits for its pre-warm, 0 to 30.
+
+    Raises:
+        ConfigurationError: if ``wait`` or ``body_limit`` cannot be.
     """
+    if not 0 <= wait <= WAIT or body_limit < 1:  # an idempotency key is held for twice the longest wait
+        raise ConfigurationError(
+            f"wait={wait!r}: seconds, from 0 to {WAIT:g}; body_limit={body_limit!r}: bytes, from 1"
+        )
     guard = Guard(cache, administrators or Administrators(), Rates(cache, limit, client), body_limit=body_limit)
     jobs = Jobs(cache, warm)
 

@@ -13,7 +13,7 @@ from fastapi import Request
 from fastapi.testclient import TestClient
 
 from cacheclient import Cache, CacheOptions, L2Options
-from cacheclient.api import Problem
+from cacheclient.api import Problem, router
 from cacheclient.api.guard import body_of
 from cacheclient.api.settings import limit as limit_of
 from cacheclient.contract import AUDIT_LENGTH, Env
@@ -127,26 +127,23 @@ def test_bad_bodies_are_refused_and_say_where(pod: Pod, path: str, bodies: list[
         assert faults or "=" in problem["detail"] or "tag " in problem["detail"], problem
 
 
-@pytest.mark.parametrize(
-    ("content", "pointer"),
-    [
+def test_a_fault_is_pointed_at(pod: Pod) -> None:
+    client, headers = pod(), {**bearer(), "Content-Type": "application/json"}
+    for content, pointer in (
         (b'{"key": 7}', "#/key"),
         (b'{"pattern": "a", "scope": "x"}', "#/scope"),
         (b'{"tag": "a", "more": 1}', "#/more"),
         (b"{}", "#"),
         (b"[1]", "#"),
         (b'{"key": nothing}', "#"),
-    ],
-)
-def test_a_fault_is_pointed_at(pod: Pod, content: bytes, pointer: str) -> None:
-    headers = {**bearer(), "Content-Type": "application/json"}
-    answer = pod().post("/cache/invalidate", content=content, headers=headers)
-    assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer]
+    ):
+        answer = client.post("/cache/invalidate", content=content, headers=headers)
+        assert [fault["pointer"] for fault in answer.json()["errors"]] == [pointer], content
 
 
-@pytest.mark.parametrize(
-    ("content", "headers", "status"),
-    [
+def test_bodies_that_are_no_json_or_too_large(pod: Pod) -> None:
+    client = pod()
+    cases: list[tuple[bytes, dict[str, str], int]] = [
         (b"{", {}, 422),
         (b"", {}, 422),
         (b'{"key": "a"}', {"Content-Type": "text/plain"}, 415),
@@ -159,13 +156,11 @@ def test_a_fault_is_pointed_at(pod: Pod, content: bytes, pointer: str) -> None:
         (b'{"key": "a"}', {"Idempotency-Key": "k" * 256}, 422),
         (b'{"key": "' + b"a" * 20_000 + b'"}', {}, 413),
         (b'{"key": "a"}' + b" " * 20_000, {}, 413),
-    ],
-)
-def test_bodies_that_are_no_json_or_too_large(pod: Pod, content: bytes, headers: dict[str, str], status: int) -> None:
-    headers = {**bearer(), "Content-Type": "application/json", **headers}
-    answer = pod().post("/cache/invalidate", content=content, headers=headers)
-    assert answer.status_code == status, answer.text
-    assert answer.json()["status"] == status
+    ]
+    for content, more, status in cases:
+        headers = {**bearer(), "Content-Type": "application/json", **more}
+        answer = client.post("/cache/invalidate", content=content, headers=headers)
+        assert (answer.status_code, answer.json()["status"]) == (status, status), (content[:20], more, answer.text)
 
 
 @pytest.mark.parametrize(("headers", "reads"), [([], 4), ([(b"content-length", b"9999")], 0)])
@@ -183,11 +178,11 @@ async def test_no_more_of_a_body_is_read_than_it_may_have(headers: list[tuple[by
     assert (refused.value.status, read) == (413, reads)
 
 
-@pytest.mark.parametrize("given", ["", "ok-1.2_3", "x" * 65, "with space", "inj\tection"])
-def test_a_request_id_is_the_clients_if_it_can_be_one(pod: Pod, given: str) -> None:
-    answer = pod().get("/cache/stats", headers={"X-Request-ID": given})
-    found = answer.headers["x-request-id"]
-    assert found == given if given == "ok-1.2_3" else len(found) == 32
+def test_a_request_id_is_the_clients_if_it_can_be_one(pod: Pod) -> None:
+    client = pod()
+    for given in ("", "ok-1.2_3", "x" * 65, "with space", "inj\tection"):
+        found = client.get("/cache/stats", headers={"X-Request-ID": given}).headers["x-request-id"]
+        assert found == given if given == "ok-1.2_3" else len(found) == 32
 
 
 def test_an_error_of_ours_tells_the_client_nothing(pod: Pod, caplog: pytest.LogCaptureFixture) -> None:
@@ -348,3 +343,9 @@ def test_an_audit_line_that_redis_does_not_take_is_logged_all_the_same(
     first, second = lines(caplog)
     assert first["target"] == "key a"
     assert "not in the audit stream" in second["problem"]
+
+
+@pytest.mark.parametrize("wrong", [{"wait": 31}, {"wait": -1}, {"body_limit": 0}])
+def test_a_router_that_cannot_work_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ConfigurationError, match=next(iter(wrong))):
+        router(lambda: None, **wrong)  # type: ignore[arg-type,return-value]

@@ -27,7 +27,7 @@ from tests.api.conftest import ALICE, bearer
 CONFIG: Final = """
 seed = 1
 [generation]
-max-examples = 8
+max-examples = 5
 [checks.positive_data_acceptance]
 expected-statuses = ["2xx", 404, 422]
 [phases.stateful]

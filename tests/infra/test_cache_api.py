@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+import json
 import os
 import subprocess
 import sys
@@ -34,9 +36,14 @@ CLIENT = {"namespace": "shop", "version": 4, "l1MaxEntries": 77, "l1TtlSeconds":
           "l1Memory": "32Mi", "maxStalenessSeconds": 3}  # fmt: skip
 
 
+@functools.cache
+def rendering(values: str) -> Rendered:
+    return render("dev", values=json.loads(values))
+
+
 def objects(**values: Any) -> dict[str, dict[str, Any]]:
     """The objects of the API, by kind."""
-    rendered = render("dev", values={"api": API, **values})
+    rendered = rendering(json.dumps({"api": API, **values}))
     return {m["kind"]: m for m in rendered.manifests.values() if m["metadata"]["name"] == "cache-api"}
 
 
@@ -161,7 +168,7 @@ def test_where_it_warms_it_has_the_plan_file_and_reaches_the_sources() -> None:
     assert volumes[mounts["/etc/cachestack/warm"]]["secret"]["secretName"] == "cache-warm"
     assert volumes[mounts["/data"]]["persistentVolumeClaim"] == {"claimName": "profiles", "readOnly": True}
     for warms, rules in ((True, 2), (False, 1)):
-        rendered = render("dev", values={"warmup": warmup, "api": API | {"warms": warms}})
+        rendered = rendering(json.dumps({"warmup": warmup, "api": API | {"warms": warms}}))
         (policy,) = [
             m
             for m in rendered.manifests.values()

@@ -2,7 +2,8 @@
 
 Both are FastAPI on granian with one worker, asked by 64 connections for bodies of the same size; the bare one returns a
 constant. Every report is in L1 by then, so what is compared is what the cache adds to a request. Server and generator
-share the machine: with two cores each has one.
+share the machine: with two cores each has one. The processor time that a request takes is told, too: it says what a
+free core would do while others keep this machine busy.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import os
 import tempfile
 from contextlib import ExitStack
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
@@ -71,7 +73,8 @@ async def _compared(setting: Setting) -> Outcome:
             OURS: Generator(host=HOST, port=ours.port, users=_USERS),
             BARE: Generator(host=HOST, port=other.port, users=_USERS),
         }
-        turns = {name: _turn(generator, seconds) for name, generator in generators.items()}
+        pids = {OURS: ours.pid, BARE: other.pid}
+        turns = {name: _turn(generator, pids[name], seconds) for name, generator in generators.items()}
         for warm_up in turns.values():
             await warm_up()
         rounds = await setting.take_turns(f"P9 {CONNECTIONS} connections", turns)
@@ -79,27 +82,47 @@ async def _compared(setting: Setting) -> Outcome:
     return _outcome(rounds, by)
 
 
-def _turn(generator: Generator, seconds: float) -> Turn[Load]:
-    async def turn() -> Load:
+@dataclass(frozen=True, slots=True)
+class Turned:
+    """What a turn gave, and the processor time of the server for each request, in microseconds."""
+
+    load: Load
+    cpu_us: float
+
+
+def _turn(generator: Generator, pid: int, seconds: float) -> Turn[Turned]:
+    async def turn() -> Turned:
+        before = _cpu_seconds(pid)
         load = await asyncio.to_thread(generator.run, CONNECTIONS, seconds)
         if load.refused or load.broken:
             raise BenchError(f"{load.refused + load.broken} of {load.requests} requests failed")
-        return load
+        return Turned(load, (_cpu_seconds(pid) - before) / load.requests * 1e6)
 
     return turn
 
 
-def _outcome(rounds: dict[str, list[Load]], generator: str) -> Outcome:
+def _cpu_seconds(pid: int) -> float:
+    """Return the processor time of a process and its children so far."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    ticks = int(fields[11]) + int(fields[12])  # in user mode and in the kernel; see proc(5)
+    return ticks / os.sysconf("SC_CLK_TCK") + sum(_cpu_seconds(int(child)) for child in children)
+
+
+def _outcome(rounds: dict[str, list[Turned]], generator: str) -> Outcome:
     rate = Series(
         f"{CONNECTIONS} connections", "requests/s",
-        {name: [load.rate for load in loads] for name, loads in rounds.items()}, higher_is_better=True,
+        {name: [one.load.rate for one in turns] for name, turns in rounds.items()}, higher_is_better=True,
     )  # fmt: skip
     slow = Series(
         f"{CONNECTIONS} connections, 99th percentile", "ms",
-        {name: [load.p99 * 1000 for load in loads] for name, loads in rounds.items()},
+        {name: [one.load.p99 * 1000 for one in turns] for name, turns in rounds.items()},
     )  # fmt: skip
+    cpu = Series(
+        "processor time of a request", "us", {name: [one.cpu_us for one in turns] for name, turns in rounds.items()}
+    )
     return Outcome(
-        (rate, slow),
+        (rate, slow, cpu),
         (
             rate.versus(BARE, Limit(0.6, "x", stretch=0.8)),
             Check(rate.title, Limit(10_000.0, "requests/s"), tuple(rate.rounds[OURS])),

@@ -16,6 +16,7 @@ from cacheclient.contract import (
     LOCKS,
     NAMESPACE_VERSION,
     RATE_LIMITED,
+    TUNING_CHANGES,
     DecidedBy,
     ErrorType,
     Loss,
@@ -120,6 +121,18 @@ SERVICE: Final = (
         description="{{ $value | humanizePercentage }} of the locks asked for in {{ $labels.namespace }} time out.",
         silent=_IDLE,
         board="latency",
+    ),
+    Alert(
+        # With the default cooldown no rule can change so often; with a short one it can.
+        name="CacheTunerFlapping",
+        condition=lambda s, _: (
+            f"max by (namespace, cache, rule) (sum by (namespace, pod, cache, rule) "
+            f"(increase({s.client(TUNING_CHANGES.name)}[1h]))) > 6"
+        ),
+        severity=Severity.WARNING,
+        summary="A rule of the automatic tuning changes its mind all the time.",
+        description="{{ $labels.rule }} of {{ $labels.cache }} decided {{ $value | humanize }} times in an hour.",
+        board="cost",
     ),
     Alert(
         name="CacheRateLimitBlind",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, TypedDict
@@ -11,8 +11,10 @@ from typing import Protocol, TypedDict
 from cacheclient.auditor import Auditor, Versions
 from cacheclient.clock import Clock, Gate, ServerClock, boottime
 from cacheclient.codec import Codec
+from cacheclient.contract import Record
 from cacheclient.doctor import Doctor, Patient
-from cacheclient.errors import ConfigurationError
+from cacheclient.errors import ConfigurationError, UnavailableError
+from cacheclient.events import EventType, Priority
 from cacheclient.explain import Explainer
 from cacheclient.flights import Flights
 from cacheclient.hearing import Hearing
@@ -267,11 +269,33 @@ def assemble(
         gate, clock, stats.all_lookups, lambda payload, key: serializer.decode(payload, space.prefix + key)
     )
     reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
-    tuner = Tuner(follower, shared.patient, options.tuning, stats=stats, clock=clock)
+    tuner = Tuner(
+        local, shared.patient, _prewarmer(space, shared.records, invalidation, hearing), options.tuning, options.l1,
+        stats=stats, clock=clock,
+    )  # fmt: skip
     return Parts(
         stats, shared, local, serializer, tags, flights, revalidation, invalidation, hearing, retention, explainer,
         auditor, doctor, migrator, reader, clock, tuner,
     )  # fmt: skip
+
+
+def _prewarmer(
+    space: KeySpace, records: Records, invalidation: Invalidation, hearing: Hearing
+) -> Callable[[float], Awaitable[bool]]:
+    """Return what asks the fleet for a pre-warm of the hot entries, once in so many seconds for all its processes."""
+
+    async def prewarm(once_in: float) -> bool:
+        try:
+            if await records.create(space.record(Record.TUNING, EventType.PREWARM), invalidation.id.encode(), once_in):
+                return False
+        except UnavailableError:
+            return False
+        event = invalidation.event(EventType.PREWARM, f"{space.prefix}*", Priority.LOW, "hot")
+        hearing.prewarm(event)
+        invalidation.announce(event)
+        return True
+
+    return prewarm
 
 
 def _follower(options: CacheOptions) -> Follower | None:

@@ -109,6 +109,8 @@ class Local:
         table: every entry by key.
         enabled: whether it may hold any.
         copies: whether it holds bytes, and every caller gets a value of its own.
+        ttl: seconds that an entry lives at most which is stored from now on.
+        max_bytes: encoded bytes that it may hold; after it was lowered, ``shrink``.
         follower: who is told what becomes of the keys that it follows, if there is one.
     """
 
@@ -117,6 +119,8 @@ class Local:
     ) -> None:
         """Prepare; ``offline`` is for how many seconds after its last proof an entry may serve, see ``unproven``."""
         self._options = options
+        self.ttl = options.ttl
+        self.max_bytes = options.max_bytes
         self.follower = follower
         self._offline = offline
         self._proven = -math.inf
@@ -224,7 +228,7 @@ class Local:
         if self._fences.get(key) is not fence:
             return False
         del self._fences[key]
-        life = self._options.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only
+        life = self.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only
         item = Item(key, stored, now + min(life, remaining), guards)
         if self.copies and stored.value is not MISSING:
             item.value = stored.envelope.payload
@@ -254,8 +258,17 @@ class Local:
         item = self.table.get(key)
         if item is None or item.expires <= now or not all(mark.stands for mark in item.guards):
             return False
-        self._renew(item, now + min(seconds, self._options.ttl), item.guards)
+        self._renew(item, now + min(seconds, self.ttl), item.guards)
         return True
+
+    def shrink(self, most: int) -> bool:
+        """Give up at most so many entries, until the others fit into ``max_bytes``; return whether they do now."""
+        for _ in range(most):
+            if self._stats.size_bytes <= self.max_bytes:
+                break
+            self._forget(self._queues.evict())
+            self._stats.evictions["capacity"] += 1
+        return self._stats.size_bytes <= self.max_bytes
 
     def flush(self) -> None:
         """Forget everything and void every fill in flight."""
@@ -320,7 +333,7 @@ class Local:
         return True
 
     def _insert(self, item: Item) -> bool:
-        if not self.enabled or item.size > self._options.max_bytes:
+        if not self.enabled or item.size > self.max_bytes:
             return False
         old = self.table.get(item.key)
         if old is not None:  # a value is fetched again only when the one here is past its time, or not to be trusted
@@ -330,9 +343,7 @@ class Local:
                 return True
             self._remove(old)
             self._stats.evictions["replaced"] += 1
-        while (
-            len(self.table) >= self._options.max_entries or self._stats.size_bytes + item.size > self._options.max_bytes
-        ):
+        while len(self.table) >= self._options.max_entries or self._stats.size_bytes + item.size > self.max_bytes:
             self._forget(self._queues.evict())
             self._stats.evictions["capacity"] += 1
         self._queues.add(item)

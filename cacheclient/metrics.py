@@ -19,7 +19,7 @@ from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 from prometheus_client.utils import floatToGoString
 
 from cacheclient import contract
-from cacheclient.contract import AUDIT_WINDOWS, SIZES, Comparison, ErrorType, Metric, Tier
+from cacheclient.contract import AUDIT_WINDOWS, SIZES, Comparison, ErrorType, Metric, Tier, TuningRule
 from cacheclient.keys import KeySpace
 from cacheclient.stats import Histogram, Stats
 
@@ -79,7 +79,8 @@ class CacheCollector(Collector):
                        contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
                        contract.REVALIDATED, contract.EVENTS, contract.L1_OFF, contract.PUSH_STORMS,
                        contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT, contract.MIGRATED,
-                       contract.WARMED, contract.HIT_RATE_AT_SIZE, contract.WORKING_SET):  # fmt: skip
+                       contract.WARMED, contract.HIT_RATE_AT_SIZE, contract.WORKING_SET,
+                       contract.TUNING_CHANGES, contract.TUNING_ENGAGED, contract.TUNING_VALUE):  # fmt: skip
             yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
                        contract.LOADER_SECONDS, contract.FAILOVER_SECONDS, contract.PROPAGATION_SECONDS):  # fmt: skip
@@ -166,6 +167,13 @@ def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
         contract.HIT_RATE_AT_SIZE.name: [
             ((name, tier, size), curve.hit_rate(size)) for tier, curve in stats.curves.items() for size in SIZES
         ],
+        contract.TUNING_CHANGES.name: [
+            ((name, rule, "true" if how == "applied" else "false"), stats.tuned[f"{rule}/{how}"])
+            for rule in TuningRule
+            for how in ("applied", "advised")
+        ],
+        contract.TUNING_ENGAGED.name: [((name, rule), float(stats.engaged.get(rule, False))) for rule in TuningRule],
+        contract.TUNING_VALUE.name: [((name, param), value) for param, value in stats.tuning.items()],
         contract.WORKING_SET.name: [((name, tier), c.working_set_bytes) for tier, c in stats.curves.items()],
     }
     return cells[metric.name]

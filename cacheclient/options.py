@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final, Self
 
-from cacheclient.contract import Env
+from cacheclient.contract import Env, TuningLimit
 from cacheclient.errors import ConfigurationError
 
 
@@ -209,20 +209,49 @@ class FailsafeOptions:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TuningOptions:
-    """What a cache finds out about its own size.
+    """What a cache finds out about itself, and the four rules that act on it (see ``tuning``).
 
     Attributes:
         interval: seconds between two looks at the figures; 0 turns all of this off.
         sample: keys that are followed, of those that L1 has room for, to tell what hit rate it would have at other
             sizes. With 256 that is right within one or two points; each costs about 4 KB.
+        apply: carry out what the rules decide. By default they only say what they would do, and why.
+        l2_hit_rate: below it scaling Redis up is suggested; 0: never.
+        pressure: bytes of L1 over those allowed, above which entries are given up until ``evict_to`` of them are held;
+            1: never.
+        evict_to: that target; below ``pressure``.
+        l1_hit_rate: below it the L1 TTL is raised to ``raised_ttl``; 0: never.
+        raised_ttl: seconds; nothing is raised if ``l1.ttl`` is as much already.
+        invalidations: a second; more of them trigger a pre-warm.
+        hold: seconds for which a figure must be beyond its threshold.
+        cooldown: seconds after a change of a rule, and after the start, in which it changes nothing.
     """
 
     interval: float = 10.0
     sample: int = 256
+    apply: bool = False
+    l2_hit_rate: float = TuningLimit.L2_HIT_RATE.value
+    pressure: float = TuningLimit.PRESSURE.value
+    evict_to: float = 0.7
+    l1_hit_rate: float = TuningLimit.L1_HIT_RATE.value
+    raised_ttl: float = TuningLimit.RAISED_TTL.value
+    invalidations: float = TuningLimit.INVALIDATIONS.value
+    hold: float = 30.0
+    cooldown: float = 300.0
 
     def __post_init__(self) -> None:
         _check("tuning", "interval", self.interval, 0, 3600)
         _check("tuning", "sample", self.sample, 16, 65_536, int)
+        _check_flag("tuning", "apply", self.apply)
+        for share in ("l2_hit_rate", "pressure", "l1_hit_rate"):
+            _check("tuning", share, getattr(self, share), 0, 1)
+        _check("tuning", "evict_to", self.evict_to, 0.1, 1)
+        _check("tuning", "raised_ttl", self.raised_ttl, 1, 86_400)
+        _check("tuning", "invalidations", self.invalidations, 0.01, 10**6)
+        _check("tuning", "hold", self.hold, 0, 3600)
+        _check("tuning", "cooldown", self.cooldown, 1, 86_400)
+        if self.evict_to >= self.pressure:
+            raise ConfigurationError(f"tuning.evict_to={self.evict_to!r}: below tuning.pressure ({self.pressure:g})")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

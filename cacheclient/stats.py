@@ -10,10 +10,13 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Final, Self
 
 from cacheclient.contract import LATENCY_BUCKETS, OUTAGE_BUCKETS, Tier
 from cacheclient.sizing import Curve
+from cacheclient.tuning import Decision
+
+DECISIONS: Final = 20  # of tuning, that are remembered
 
 
 @dataclass(slots=True)
@@ -107,6 +110,10 @@ def _joined(a: dict[str, Curve], b: dict[str, Curve]) -> dict[str, Curve]:
     return {**a, **b, **both}
 
 
+def _latest(a: tuple[Decision, ...], b: tuple[Decision, ...]) -> tuple[Decision, ...]:
+    return tuple(sorted((*a, *b), key=lambda decision: decision.at))[-DECISIONS:]
+
+
 @dataclass(slots=True)
 class Stats:
     """Everything one cache counts. The live object of a cache, and also the snapshot that ``cache.stats()`` returns.
@@ -133,6 +140,10 @@ class Stats:
     propagation: Histogram = field(default_factory=Histogram)  # own invalidations until their push
     storms: int = 0  # times L1 was switched off because pushes came too fast
     curves: dict[str, Curve] = field(default_factory=dict)  # by tier: its hit rate at other sizes, see ``sizing``
+    tuned: Counter[str] = field(default_factory=Counter)  # decisions of tuning, by "rule/applied" or "rule/advised"
+    engaged: dict[str, bool] = field(default_factory=dict)  # by rule of tuning: whether its trouble is on
+    tuning: dict[str, float] = field(default_factory=dict)  # what rules change, as it is set now
+    decisions: tuple[Decision, ...] = ()  # the last ones of tuning, the newest last
     migrated: Counter[str] = field(default_factory=Counter)  # seen, copied, skipped, failed, dropped
     warmed: Counter[str] = field(default_factory=Counter)  # by warm-ups, by outcome: written, skipped, failed
     connection_errors: int = 0
@@ -190,6 +201,13 @@ class Stats:
             rate_limited=_count(self.rate_limited, other.rate_limited, sign),
             propagation=self.propagation.combine(other.propagation, sign),
             storms=self.storms + sign * other.storms,
+            tuned=_count(self.tuned, other.tuned, sign),
+            engaged={
+                rule: self.engaged.get(rule, False) or (sign > 0 and other.engaged.get(rule, False))
+                for rule in self.engaged.keys() | (other.engaged.keys() if level else set())
+            },
+            tuning={**other.tuning, **self.tuning} if level else dict(self.tuning),
+            decisions=_latest(self.decisions, other.decisions if level else ()),
             curves=_joined(self.curves, other.curves) if level else self.curves,
             migrated=_count(self.migrated, other.migrated, sign),
             warmed=_count(self.warmed, other.warmed, sign),
@@ -230,5 +248,10 @@ class Stats:
             "errors": dict(self.errors),
             "failovers": self.failovers,
             "listener_connected": self.listener_connected,
+            "tuning": {
+                "engaged": sorted(rule for rule, engaged in self.engaged.items() if engaged),
+                "values": dict(self.tuning),
+                "decisions": [decision.to_dict() for decision in self.decisions],
+            },
             "at_other_sizes": {tier: curve.to_dict() for tier, curve in sorted(self.curves.items())},
         }

@@ -19,6 +19,9 @@ from cacheclient.contract import (
     SIZE_BYTES,
     SIZES,
     STALE_SERVED,
+    TUNING_CHANGES,
+    TUNING_ENGAGED,
+    TUNING_VALUE,
     WORKING_SET,
     Exporter,
     Tier,
@@ -26,7 +29,7 @@ from cacheclient.contract import (
 from cacheclient.savings import HOUR, NAMES, Prices
 from dashboards.arithmetic import Expression
 from dashboards.document import Input, Row, document
-from dashboards.panels import Column, Query, at_least, graph, graph_of, stat, stat_of, table, words
+from dashboards.panels import Column, Query, at_least, graph, graph_of, stat, stat_of, table, timeline, words
 from dashboards.scopes import CLIENTS
 from dashboards.worth import OFFLINE, mean_load, rate, worth
 
@@ -59,6 +62,7 @@ def cost(limits: Thresholds, prices: Prices = _DEFAULTS) -> dict[str, Any]:
             Row("What it saves", _savings(), collapsed=False),
             Row("What it costs", _costs(), collapsed=False),
             Row("Would more memory pay?", _memory(limits)),
+            Row("What tuning does, or would do", _tuning()),
         ],
         [Input(f"price_{name}", _LABELS[name], f"{getattr(prices, name):g}") for name in NAMES],
     )
@@ -203,6 +207,45 @@ def _at_sizes(of: Tier) -> Panel:
         [Query(_at_size(of, size), size) for size in SIZES],
         "percentunit",
     )
+
+
+def _set_to(param: str) -> str:
+    return _SCOPE.client(TUNING_VALUE.name, f'param="{param}"')
+
+
+def _tuning() -> list[Panel]:
+    return [
+        timeline(
+            "Rules that see trouble",
+            "Which of the four rules are engaged in any process: what they would do, and why, is in the log and in "
+            "GET /cache/stats. Alert: CacheTunerFlapping.",
+            [Query(f"max by (rule) ({_SCOPE.client(TUNING_ENGAGED.name)})", "{{rule}}")],
+            {0: ("quiet", "green"), 1: ("engaged", "orange")},
+        ),
+        graph(
+            "Decisions of tuning",
+            "How often the rules begin and end something. Not applied: a dry run (tuning.apply is off), or advice.",
+            [
+                Query(
+                    f"sum by (rule, applied) ({_SCOPE.rate(_SCOPE.client(TUNING_CHANGES.name))})",
+                    "{{rule}}, applied: {{applied}}",
+                )
+            ],
+            "ops",
+        ),
+        graph(
+            "TTL of L1",
+            "Seconds that an entry lives in L1 at most, as it is set now; raised while the L1 hit rate is low.",
+            [Query(f"max by (cache) ({_set_to('l1_ttl_seconds')})", "{{cache}}")],
+            "s",
+        ),
+        graph(
+            "Bytes allowed in L1",
+            "What L1 may hold in each process, as it is set now; less than is configured under memory pressure.",
+            [Query(f"min by (cache) ({_set_to('l1_max_bytes')})", "{{cache}}")],
+            "bytes",
+        ),
+    ]
 
 
 def _memory(limits: Thresholds) -> list[Panel]:

@@ -9,7 +9,7 @@ dependencies.
 from __future__ import annotations
 
 import re
-from enum import IntEnum, StrEnum
+from enum import Enum, IntEnum, StrEnum
 from typing import Final
 
 from cacheclient.contract.exits import ExitCode
@@ -56,6 +56,9 @@ from cacheclient.contract.metrics import (
     SIZE_BYTES,
     STALE_SERVED,
     SUSPECT_ENTRIES,
+    TUNING_CHANGES,
+    TUNING_ENGAGED,
+    TUNING_VALUE,
     WARMED,
     WORKING_SET,
     WRITE_MS,
@@ -122,6 +125,9 @@ __all__ = [
     "SIZE_BYTES",
     "STALE_SERVED",
     "SUSPECT_ENTRIES",
+    "TUNING_CHANGES",
+    "TUNING_ENGAGED",
+    "TUNING_VALUE",
     "UID",
     "WARMED",
     "WARMED_AT",
@@ -152,6 +158,8 @@ __all__ = [
     "ScriptEnv",
     "Tier",
     "TlsFile",
+    "TuningLimit",
+    "TuningRule",
     "losses",
     "set_name",
 ]
@@ -196,6 +204,29 @@ class DecidedBy(StrEnum):
     NOBODY = "nobody"  # there was no limit; not counted
 
 
+class TuningRule(StrEnum):
+    """Values of the ``rule`` label: the four rules of requirement 2.10, by the figure that each looks at."""
+
+    L2_HIT_RATE = "l2_hit_rate"
+    MEMORY_PRESSURE = "memory_pressure"
+    L1_HIT_RATE = "l1_hit_rate"
+    INVALIDATIONS = "invalidations"
+
+
+class TuningLimit(float, Enum):
+    """Where the four rules engage, and how far they go; the defaults of the options, and lines of the panels.
+
+    None is the same as a threshold of an alert: tuning is to have acted, or said what to do, before people are called
+    (the combined hit rate at 0.60, memory of Redis at 0.80) and long after a target is missed (L1 0.50, L2 0.80).
+    """
+
+    L2_HIT_RATE = 0.70
+    PRESSURE = 0.85
+    L1_HIT_RATE = 0.30
+    INVALIDATIONS = 10.0  # a second
+    RAISED_TTL = 600.0  # seconds
+
+
 # Sizes at which a tier's hit rate is estimated, by the value of the ``size`` label: times its own.
 SIZES: Final = {"0.5x": 0.5, "1x": 1.0, "2x": 2.0, "4x": 4.0}
 
@@ -217,6 +248,7 @@ class Record(StrEnum):
     JOB = "job"  # pre-warms that were asked for by HTTP
     ANSWER = "answer"  # to requests with an idempotency key
     AUDIT = "audit"  # a stream: who changed what
+    TUNING = "tuning"  # that a process has asked for a pre-warm, so that the others do not, too
     WARMING = "warming"  # how far warm-ups have come, and the keys that each process should have in L1
 
 

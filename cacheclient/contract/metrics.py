@@ -114,6 +114,16 @@ WORKING_SET: Final = Metric(
     "cache_working_set_bytes", "gauge", "Bytes a tier would hold in which entries only expire; from a sample.",
     ("cache", "tier"), "bytes",
 )  # fmt: skip
+TUNING_CHANGES: Final = Metric(
+    "cache_tuning_changes_total", "counter", "Decisions of the four rules, carried out or not (dry run, advice).",
+    ("cache", "rule", "applied"),
+)  # fmt: skip
+TUNING_ENGAGED: Final = Metric(
+    "cache_tuning_engaged", "gauge", "1 while a rule sees the trouble that it is for.", ("cache", "rule")
+)
+TUNING_VALUE: Final = Metric(
+    "cache_tuning_value", "gauge", "What a parameter that rules change is set to now.", ("cache", "param")
+)
 SUSPECT_ENTRIES: Final = Metric(
     "cache_suspect_entries", "gauge", "Entries of L1 that do not answer until L2 has confirmed them.", ("cache",)
 )

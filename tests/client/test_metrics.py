@@ -57,6 +57,7 @@ def with_lookups(cache: AsyncCache) -> AsyncCache:
     stats.all_lookups.observe(2.0)
     stats.outage.observe(7.0)
     stats.curves = {"l1": CURVE}
+    stats.tuning = {"l1_ttl_seconds": 300.0}
     return cache
 
 
@@ -94,7 +95,12 @@ def test_every_series_exists_before_its_first_event(registry: CollectorRegistry,
             counter[key] += 1
     new = set(scrape(registry)) - before
     # A rate of nothing is not 0, and what a sample cannot tell yet is not either.
-    assert {name for name, _ in new} == {"cache_hit_rate", "cache_hit_rate_at_size", "cache_working_set_bytes"}
+    assert {name for name, _ in new} == {
+        "cache_hit_rate",
+        "cache_hit_rate_at_size",
+        "cache_working_set_bytes",
+        "cache_tuning_value",
+    }
 
 
 def test_counters_show_their_events(registry: CollectorRegistry, cache: AsyncCache) -> None:

@@ -54,7 +54,7 @@ OPTIONS = st.builds(
         FailsafeOptions, window=seconds(1, 86_400), throttle=seconds(0.01, 3600), revalidate=st.booleans()
     ),
     sync=st.builds(SyncOptions, max_staleness=seconds(0.05, 60), journal=seconds(0, 3600)),
-    tuning=st.builds(TuningOptions, interval=seconds(0, 3600), sample=st.integers(16, 65_536)),
+    tuning=st.builds(TuningOptions, interval=seconds(0, 3600), sample=st.integers(16, 65_536), apply=st.booleans()),
 )  # fmt: skip
 
 

@@ -251,7 +251,7 @@ async def test_a_cache_tells_it_in_its_stats(hand: Hand) -> None:
             await cache.get(f"k{number}")
     follower = cache._parts.local.follower
     assert follower is not None
-    await cache._parts.tuner.look(follower)
+    await cache._parts.tuner.look()
     curve = cache.stats().curves["l1"]
     assert curve.hit_rate("1x") == cache.stats().l1.hit_rate
     assert curve.hit_rate("2x") > curve.hit_rate("1x") + 0.2
@@ -286,7 +286,7 @@ async def test_l2_at_other_sizes_follows_from_what_a_real_redis_has_room_for(own
             await cache.get_or_load_many(keys[start : start + 10], load)
         follower = cache._parts.local.follower
         assert follower is not None
-        await cache._parts.tuner.look(follower)
+        await cache._parts.tuner.look()
         curve = cache.stats().curves["l2"]
         held, hit_rate = own_server.client.dbsize(), cache.stats().l2.hit_rate
     assert own_server.client.info("stats")["evicted_keys"] > 0

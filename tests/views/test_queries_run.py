@@ -60,7 +60,7 @@ class Cache:
     space = KeySpace("fp", 1)
 
     def stats(self) -> Stats:
-        return Stats(curves={"l1": CURVE, "l2": CURVE})
+        return Stats(curves={"l1": CURVE, "l2": CURVE}, tuning={"l1_ttl_seconds": 300.0, "l1_max_bytes": 2.0**26})
 
 
 def exposition() -> Iterator[tuple[str, str]]:

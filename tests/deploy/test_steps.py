@@ -248,6 +248,14 @@ def test_a_stack_that_pulumi_does_not_know_is_told_before_anything_is_done(clust
     assert "does not know the stack dev\n    fix: pulumi stack init dev" in failed.said
 
 
+def test_with_pulumi_no_passwords_are_made_that_its_state_would_not_know(cluster: Cluster, deploy: Deploy) -> None:
+    cluster.but("get secrets *", "echo other")
+    failed = deploy(way=Way.PULUMI).failed
+    assert failed is not None
+    assert "there is no Secret redis-auth in cache-dev\n    fix: python -m infra.credentials dev | " in failed.said
+    assert not [call for call in cluster.asked() if call.startswith("create")]
+
+
 def test_an_object_that_is_not_there_after_pulumi_up_is_named(cluster: Cluster, deploy: Deploy) -> None:
     cluster.but("get servicemonitor* --ignore-not-found *", "true")
     cluster.but("get prometheusrule* --ignore-not-found *", "echo '{}'")

@@ -140,9 +140,8 @@ class Actions:
 
     def prewarm(self) -> str:
         """Fill the cache now, not at the next time of its schedule."""
-        cron_job = steps.warmers(self._deployment.manifests)[0]
-        name = f"{cron_job}-{secrets.token_hex(3)}"
-        return f"{name}: {run_now(self._kubectl, cron_job, name, self._deployment.seconds)}"
+        name = f"{steps.WARMER}-{secrets.token_hex(3)}"
+        return f"{name}: {run_now(self._kubectl, steps.WARMER, name, self._deployment.seconds)}"
 
 
 def _container(deployment: str, wanted: str, present: list[str]) -> str:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Any, Final
 
 from cacheclient.contract import EXPORTER_AUTH_FILE
 from infra import rotation
 from infra.deploy.steps import Manifests, Way
 from infra.policy.workload import pod_templates
 from infra.settings import Settings
+from infra.warmers import PLAN_KEY
 
 _DEFINED: Final = {  # kinds that are not Kubernetes' own, and the resources that the API server lists for them
     "ServiceMonitor": "servicemonitors.monitoring.coreos.com",
@@ -126,12 +127,17 @@ def mounted(manifests: Manifests) -> dict[str, frozenset[str]]:
     wanted: dict[str, frozenset[str]] = {}
     for pod in pod_templates(tuple(manifests.values())):
         for volume in pod.spec.get("volumes", ()):
-            secret = volume.get("secret")
-            if secret and not secret.get("optional"):
-                files = frozenset(item["key"] for item in secret.get("items", ()))
-                name = secret["secretName"]
-                wanted[name] = wanted.get(name, frozenset()) | files
+            for name, items in _secrets_of(volume):
+                wanted[name] = wanted.get(name, frozenset()) | {item["key"] for item in items}
     return wanted
+
+
+def _secrets_of(volume: Mapping[str, Any]) -> list[tuple[str, Sequence[Mapping[str, str]]]]:
+    """Return the Secrets of a volume, alone or put together from several, without those that may be missing."""
+    alone = volume.get("secret", {})
+    several = [source.get("secret", {}) for source in volume.get("projected", {}).get("sources", ())]
+    found = [(alone.get("secretName"), alone), *((secret.get("name"), secret) for secret in several)]
+    return [(name, secret.get("items", ())) for name, secret in found if name and not secret.get("optional")]
 
 
 def made(settings: Settings, manifests: Manifests, way: Way, present: Mapping[str, frozenset[str]]) -> str:
@@ -155,6 +161,8 @@ def lacking(stack: str, settings: Settings, manifests: Manifests, present: Mappi
     wanted = {name: files for name, files in mounted(manifests).items() if name not in declared}
     if backup.encryption_secret in wanted:
         wanted[backup.encryption_secret] |= {backup.encryption_key_id}
+    if settings.warmup.secret_name in wanted:
+        wanted[settings.warmup.secret_name] |= {PLAN_KEY}
     if settings.secret_name in wanted:
         wanted[settings.secret_name] |= {*rotation.NAMES, EXPORTER_AUTH_FILE}
     found = []
@@ -174,5 +182,5 @@ def _remedy(stack: str, settings: Settings, name: str, files: frozenset[str]) ->
         settings.secret_name: f"python -m infra.credentials {stack} | {kubectl} create -f -",
         settings.tls.secret_name: f"python -m infra.certificates {stack} | {kubectl} apply --server-side -f -",
     }
-    given = " ".join(f"--from-file={file}" for file in sorted(files))
+    given = " ".join(f"--from-file={file}" for file in sorted(files)) or "--from-file=NAME"
     return commands.get(name, f"{kubectl} -n {settings.namespace} create secret generic {name} {given}")

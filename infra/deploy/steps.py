@@ -64,10 +64,8 @@ def of(manifests: Manifests, step: Name) -> dict[str, Manifest]:
     return {name: manifest for name, manifest in manifests.items() if part_of(manifest) is step}
 
 
-def warmers(manifests: Manifests) -> list[str]:
-    """Return the names of the CronJobs that warm the cache, the one that comes soonest in a day first."""
-    jobs = [m for m in of(manifests, Name.APPLICATION).values() if m["kind"] == "CronJob"]
-    return [job["metadata"]["name"] for job in sorted(jobs, key=lambda job: "/" not in job["spec"]["schedule"])]
+# What is asked for most comes first; everything is the night's.
+WARMER: Final = f"{Component.WARMER}-hot"
 
 
 def plan(settings: Settings, manifests: Manifests, way: Way, first: Name = Name.PREFLIGHT) -> tuple[Step, ...]:
@@ -97,8 +95,8 @@ def _left_out(settings: Settings, manifests: Manifests, way: Way) -> dict[Name, 
         reasons[Name.APPLICATION] = nothing
     if not settings.application.deployment:
         reasons[Name.HIT_RATE] = nothing
-    if not warmers(manifests):
-        reasons[Name.PREWARM] = "the stack has no warm-up CronJob"
+    if not settings.warmup.enabled:
+        reasons[Name.PREWARM] = "warmup.enabled is false"
     return reasons
 
 
@@ -120,5 +118,5 @@ def _does(settings: Settings, manifests: Manifests, way: Way) -> dict[Name, str]
         Name.APPLICATION: f"{'look for' if up else 'apply'} {objects(Name.APPLICATION)}"
         + (rolled if given.deployment else ""),
         Name.HIT_RATE: f"measure the hit rate of {target}: {given.hit_rate:.0%} of {given.min_lookups:,} lookups",
-        Name.PREWARM: f"run {', '.join(warmers(manifests)[:1])} now",
+        Name.PREWARM: f"run CronJob {WARMER} now",
     }

@@ -26,6 +26,7 @@ while IFS='|' read -r glob action <&3; do
   case "$*" in $glob) eval "$action"; exit ;; esac
 done 3<"$FAKE/rules.${0##*/}"
 """
+OTHERS = "echo cache-api-admin ann; echo cache-warm warm.toml"
 # What a cluster says on which everything goes well.
 SECRET = " ".join(("redis-auth", *rotation.NAMES, EXPORTER_AUTH_FILE))
 WELL = {
@@ -33,7 +34,7 @@ WELL = {
     "get storageclass *": "cat $FAKE/classes",
     "get nodes *": "cat $FAKE/nodes",
     "get namespace *": 'echo "{}"',
-    "get secrets *": f"echo {SECRET}",
+    "get secrets *": f"echo {SECRET}; {OTHERS}",
     "apply *": "echo a; echo b",
     "exec sentinel-0 *": "echo majority redis-0.cache-dev.svc",
     "get deployment *": "cat $FAKE/deployment",
@@ -44,13 +45,12 @@ WELL = {
     "logs *": "echo 1,000 entries warmed",
 }
 APPLICATION = {"namespace": "apps", "deployment": "shop", "image": "registry.acme.org/shop:2@sha256:" + "1" * 64}
-WARMER = {
-    "apiVersion": "batch/v1",
-    "kind": "CronJob",
-    "metadata": {"name": "cache-warm", "labels": {"app.kubernetes.io/component": "cache-warm"}},
-    "spec": {"schedule": "0 */6 * * *", "jobTemplate": {}},
-}
-OVERRIDES = ("monitoring.enabled=true", *(f"application.{name}={value}" for name, value in APPLICATION.items()))
+OURS = "registry.acme.org/cachestack:1@sha256:" + "2" * 64
+OVERRIDES = (
+    "monitoring.enabled=true",
+    *(f"{group}.{setting}" for group in ("api", "warmup") for setting in ("enabled=true", f"image={OURS}")),
+    *(f"application.{name}={value}" for name, value in APPLICATION.items()),
+)
 
 
 class Cluster:
@@ -130,8 +130,8 @@ def cluster(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Cluster:
 
 @pytest.fixture(scope="session")
 def manifests() -> steps.Manifests:
-    """The objects of the stack dev, with a CronJob that warms the cache."""
-    return {**render.render("dev", overrides=OVERRIDES).manifests, "09-cronjob-cache-warm.yaml": WARMER}
+    """The objects of the stack dev, with the API and the warm-ups."""
+    return render.render("dev", overrides=OVERRIDES).manifests
 
 
 Deploy = Callable[..., Report]

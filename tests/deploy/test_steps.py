@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from infra.deploy.hit_rate import Counted, between, counted
-from infra.deploy.steps import Name, Way, part_of
+from infra.deploy.steps import WARMER, Name, Way, part_of
 from infra.deploy.waiting import not_ready
-from tests.deploy.conftest import deployment, node, pod, storage_class
+from tests.deploy.conftest import APPLICATION, OTHERS, SECRET, deployment, node, pod, storage_class
 
 if TYPE_CHECKING:
     from infra.deploy.steps import Manifests
@@ -36,19 +36,14 @@ def test_all_steps_are_done_in_their_order_and_the_hit_rate_is_told(cluster: Clu
         "rollout status statefulset/sentinel",
         "exec sentinel-0",
         "apply",  # monitoring
-        "apply",  # the warmer
-        f"set image deployment/shop app={report_image()}",
+        "apply",  # the API and the warm-ups
+        "rollout status deployment/cache-api",
+        f"set image deployment/shop app={APPLICATION['image']}",
         "rollout status deployment/shop",
         f"create job {report.steps[-1].said.partition(':')[0]}",
         f"logs job/{report.steps[-1].said.partition(':')[0]}",
     ]
     assert "1,000 entries warmed" in report.steps[-1].said
-
-
-def report_image() -> str:
-    from tests.deploy.conftest import APPLICATION  # noqa: PLC0415
-
-    return APPLICATION["image"]
 
 
 FAILURES = [
@@ -63,7 +58,12 @@ FAILURES = [
         FAIL.format("Error from server: spec: Forbidden"),
         "the API server refuses it: Error from server: spec: Forbidden",
     ),
-    (Name.PREFLIGHT, "get secrets *", "echo redis-auth app", "Secret redis-auth in cache-dev has no admin, backup"),
+    (
+        Name.PREFLIGHT,
+        "get secrets *",
+        f"echo redis-auth app; {OTHERS}",
+        "Secret redis-auth in cache-dev has no admin, backup",
+    ),
     (Name.NAMESPACE, "apply --server-side --filename *", FAIL.format("namespaces is forbidden"), "is forbidden"),
     (Name.READY, "rollout status statefulset/redis *", "exit 1", "statefulset/redis is not ready after 0.2 s"),
     (Name.READY, "exec sentinel-0 *", "echo conflict nobody", "the Sentinels name no master after 0.2 s: conflict"),
@@ -131,8 +131,7 @@ def test_a_program_that_is_missing_is_named(deploy: Deploy, monkeypatch: pytest.
 
 
 def test_passwords_are_made_where_there_are_none_and_never_twice(cluster: Cluster, deploy: Deploy) -> None:
-    good = cluster.rules["get secrets *"]
-    cluster.but("get secrets *", f"[ ! -e $FAKE/created ] || {good}")
+    cluster.but("get secrets *", f"[ ! -e $FAKE/created ] || echo {SECRET}; {OTHERS}")
     cluster.but("create --filename -", "cat >$FAKE/created")
     report = deploy()
     assert report.failed is None
@@ -145,19 +144,15 @@ def test_passwords_are_made_where_there_are_none_and_never_twice(cluster: Cluste
     assert not [call for call in cluster.asked() if made["stringData"]["app"] in call]
 
 
-def test_a_secret_of_a_persons_is_waited_for_with_the_command_that_makes_it(
-    cluster: Cluster, deploy: Deploy, manifests: Manifests, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    claimed = {"secret": {"secretName": "backup-store", "items": [{"key": "access-key-id"}]}}
-    spec = {"jobTemplate": {"spec": {"template": {"spec": {"volumes": [claimed], "containers": []}}}}}
-    warmer = manifests["09-cronjob-cache-warm.yaml"]
-    monkeypatch.setitem(warmer["spec"], "jobTemplate", spec["jobTemplate"])
+def test_a_secret_of_a_persons_is_waited_for_with_the_command_that_makes_it(cluster: Cluster, deploy: Deploy) -> None:
     cluster.but("get namespace *", "true")  # none: the preflight cannot know
+    cluster.but("get secrets *", f"echo {SECRET}; echo cache-warm other.toml")
     failed = deploy().failed
     assert failed is not None
     assert failed.step is Name.SECRETS
-    assert "there is no Secret backup-store in cache-dev" in failed.said
-    assert "create secret generic backup-store --from-file=access-key-id" in failed.said
+    assert "there is no Secret cache-api-admin in cache-dev" in failed.said
+    assert "Secret cache-warm in cache-dev has no warm.toml" in failed.said
+    assert "-n cache-dev create secret generic cache-warm --from-file=warm.toml" in failed.said
 
 
 def test_it_goes_on_with_the_step_it_is_told(cluster: Cluster, deploy: Deploy) -> None:
@@ -249,7 +244,7 @@ def test_a_stack_that_pulumi_does_not_know_is_told_before_anything_is_done(clust
 
 
 def test_with_pulumi_no_passwords_are_made_that_its_state_would_not_know(cluster: Cluster, deploy: Deploy) -> None:
-    cluster.but("get secrets *", "echo other")
+    cluster.but("get secrets *", OTHERS)
     failed = deploy(way=Way.PULUMI).failed
     assert failed is not None
     assert "there is no Secret redis-auth in cache-dev\n    fix: python -m infra.credentials dev | " in failed.said
@@ -299,5 +294,11 @@ def test_a_pod_says_why_it_is_not_ready() -> None:
 def test_every_object_belongs_to_a_step_and_policies_come_before_pods(manifests: Manifests) -> None:
     parts = {name: part_of(manifest) for name, manifest in manifests.items()}
     assert set(parts.values()) == {Name.NAMESPACE, Name.REDIS, Name.MONITORING, Name.APPLICATION}
-    assert [name for name, part in parts.items() if part is Name.APPLICATION] == ["09-cronjob-cache-warm.yaml"]
+    later = {name[3:-5] for name, part in parts.items() if part is Name.APPLICATION}
+    assert {name for name in later if name.endswith(("cache-api", "-api"))} == {
+        f"{kind}-cache-api" for kind in ("serviceaccount", "service", "poddisruptionbudget", "deployment")
+    } | {"networkpolicy-api"}
+    assert {name for name in later if name.startswith("cronjob")} == {
+        "cronjob-cache-warmer-full", f"cronjob-{WARMER}",
+    }  # fmt: skip
     assert list(parts).index("05-networkpolicy-deny-all.yaml") < list(parts).index("08-statefulset-redis.yaml")

@@ -233,7 +233,7 @@ def with_settings(stack: str, folder: Path, *overrides: str) -> Cluster:
     namespace = f"cache-e2e-{secrets.token_hex(3)}"
     # The client is an application in the set's own namespace.
     given = [*scope_of(stack, namespace), f"network.clientNamespaces=[{namespace}]"]
-    given += [*settings_of_this_cluster(), *overrides]
+    given += ["api.enabled=false", "warmup.enabled=false", *settings_of_this_cluster(), *overrides]
     monitored = "servicemonitors.monitoring.coreos.com" in kubectl("get", "crd", "--output", "name")
     given.append(f"monitoring.enabled={str(monitored).lower()}")
     return Cluster(stack, namespace, tuple(given), folder)

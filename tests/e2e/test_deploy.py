@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cacheclient.contract import Component
+from infra.warmers import PLAN_DIR, PLAN_KEY
 from tests.e2e.cluster import (
     Cluster,
     bring_scripts,
@@ -24,6 +25,7 @@ from tests.e2e.cluster import (
     require_cluster,
     with_settings,
 )
+from tests.e2e.shop import HOT
 
 pytestmark = [pytest.mark.cluster, pytest.mark.timeout(900)]
 
@@ -38,7 +40,10 @@ def cluster(tmp_path: Path) -> Iterator[Cluster]:
     require_cluster()
     if not image_of("backup"):
         pytest.skip("the application needs the image of the jobs: CACHESTACK_E2E_SET has no backup.image")
-    found = with_settings("dev", tmp_path, f"context={kubectl('config', 'current-context').strip()}")
+    ours = {"enabled": "true", "image": image_of("backup"), "pullPolicy": "IfNotPresent", "cpuRequest": "50m"}
+    given = [f"{group}.{name}={value}" for group in ("api", "warmup") for name, value in ours.items()]
+    context = kubectl("config", "current-context").strip()
+    found = with_settings("dev", tmp_path, f"context={context}", "client.namespace=shop", *given)
     try:
         yield found
     finally:
@@ -66,6 +71,19 @@ def failed(report: dict[str, Any]) -> tuple[str, str]:
     return last["step"], last["said"]
 
 
+def bring_secrets(cluster: Cluster) -> None:
+    """Make the Secrets that are a person's to make: a token, and what the application's cache is filled with."""
+    values = "".join(json.dumps({"key": f"hot:{n}", "value": f"value of hot:{n}"}) + "\n" for n in range(HOT))
+    source = {"kind": "files", "name": "hot", "priority": 1, "plans": ["hot"], "path": f"{PLAN_DIR}/hot.jsonl"}
+    plan = "[[sources]]\n" + "".join(f"{name} = {json.dumps(value)}\n" for name, value in source.items())
+    for name, files in {
+        "cache-api-admin": {"ann": "a" * 32},
+        "cache-warm": {PLAN_KEY: plan, "hot.jsonl": values},
+    }.items():
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}
+        cluster.kubectl("create", "--filename", "-", stdin=json.dumps(secret))
+
+
 def shop(cluster: Cluster, misses: float) -> dict[str, Any]:
     """Return the application's Deployment."""
     pod = python_pod(cluster, cluster.render(), "shop", *GRANIAN, str(PORT))
@@ -83,17 +101,26 @@ def test_an_environment_is_deployed_by_one_command_that_says_where_it_stops(clus
     assert (code, report["ok"]) == (0, True), report
     assert kubectl("get", "namespace", cluster.namespace, "--ignore-not-found") == ""
 
-    code, report = deploy(cluster, "--set", "redis.image=redis:0.0.1", "--timeout", "20")
-    assert code == 1
+    code, report = deploy(cluster)
     step, said = failed(report)
-    assert step == "ready"
+    assert (code, step) == (1, "secrets")
+    assert "there is no Secret cache-api-admin in" in said
+    assert "--from-file=warm.toml" in said
+    bring_secrets(cluster)
+
+    code, report = run([*shlex.split(report["resume"]), "--set", "redis.image=redis:0.0.1", "--timeout", "20"])
+    step, said = failed(report)
+    assert (code, step) == (1, "ready")
     assert "redis-0: redis: " in said
     assert "redis:0.0.1" in said  # the kubelet's own words
 
     began = time.monotonic()
     code, report = deploy(cluster)
     assert code == 0, report
-    record("deploy of dev over one whose image was wrong, until ready", "", f"{time.monotonic() - began:.0f} s")
+    record("deploy of dev, its API and a pre-warm, after a wrong image", "", f"{time.monotonic() - began:.0f} s")
+    warmed = report["steps"][-1]
+    assert (warmed["step"], warmed["state"]) == ("prewarm", "done")
+    assert f"{HOT} written" in warmed["said"]
     assert {pod["status"]["phase"] for pod in cluster.pods(Component.REDIS).values()} == {"Running"}
     passwords = cluster.kubectl("get", "secret", "redis-auth", "--output", "jsonpath={.data}")
 
@@ -124,13 +151,14 @@ def test_an_environment_is_deployed_by_one_command_that_says_where_it_stops(clus
 
 
 def test_an_application_that_does_not_come_up_is_told_and_what_ran_before_serves(cluster: Cluster) -> None:
-    assert deploy(cluster)[0] == 0
+    bare = ("--set", "api.enabled=false", "--set", "warmup.enabled=false")
+    assert deploy(cluster, *bare)[0] == 0
     bring_scripts(cluster)
     cluster.kubectl("create", "--filename", "-", stdin=json.dumps(shop(cluster, misses=0)))
     ready = ["get", "deployment", "shop", "--output", "jsonpath={.status.readyReplicas}"]
     eventually(lambda: cluster.kubectl(*ready) == "2", "the application is ready")
     target = {"namespace": cluster.namespace, "deployment": "shop", "image": "shop:0.0.1"}
-    code, report = deploy(cluster, "--from", "application", "--timeout", "20", **target)
+    code, report = deploy(cluster, *bare, "--from", "application", "--timeout", "20", **target)
     step, said = failed(report)
     assert (code, step) == (1, "application")
     assert "shop: " in said

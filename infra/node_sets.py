@@ -89,7 +89,9 @@ def stateful_set_spec(nodes: NodeSetSpec) -> StatefulSetSpecArgsDict:
         "pod_management_policy": START_ORDER,
         "min_ready_seconds": nodes.min_ready_seconds,
         "revision_history_limit": REVISIONS_KEPT,
-        "update_strategy": {"type": "RollingUpdate"},
+        # The partition is said, not left out: without one, the controller makes a pod that was deleted during a rollout
+        # from the old template again, so a template that no pod can start from could not be mended.
+        "update_strategy": {"type": "RollingUpdate", "rolling_update": {"partition": 0}},
         "persistent_volume_claim_retention_policy": {"when_deleted": "Retain", "when_scaled": "Retain"},
         "selector": workloads.match(nodes.scope, nodes.component),
         "template": {"metadata": pod_metadata(nodes), "spec": nodes.pod},

@@ -18,7 +18,7 @@ from infra.topology import FILES_DIR, pod_names
 if TYPE_CHECKING:
     from infra.settings import Settings
 
-_BUDGET: Final = 30.0  # seconds that a pod's own hook may take
+_BUDGET: Final = 45.0  # seconds; the hook itself keeps to 25, and its calls take their time where nobody answers
 
 
 class LocalHandover:

@@ -97,7 +97,7 @@ class Hands:
         environment = self._environment
         if fault.kind is Kind.STOP:
             said = await asyncio.to_thread(environment.stop, name)
-            done.handed_over = fault.target == "master" and "not handed over" not in said
+            done.handed_over = fault.target == "master" and "handed over to" in said  # also not if it took too long
         else:
             await asyncio.to_thread(environment.kill, name)
         await asyncio.sleep(fault.seconds)

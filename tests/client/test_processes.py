@@ -89,14 +89,16 @@ def test_ctrl_c_during_a_load_ends_the_process_at_once(
 
 PRELOADED: Final = """
     import asyncio, os, sys
-    from cacheclient import AsyncCache, Cache, CacheOptions, L2Options
+    from cacheclient import AsyncCache, Cache, CacheOptions, L2Options, Limit
 
     # As a server does that loads the application once and then forks its workers.
     options = CacheOptions(l2=L2Options(timeout=5))
     threads = Cache.from_url(sys.argv[1], namespace=sys.argv[2], options=options)
     tasks = AsyncCache.from_url(sys.argv[1], namespace=sys.argv[2], options=options)
+    limiter = threads.rate_limiter("work", Limit(10, per=3600))
     threads.start()
     assert threads.set("from", "the parent")
+    assert limiter.hit("all").remaining == 9
 
     async def in_tasks():
         async with tasks as cache:
@@ -107,6 +109,7 @@ PRELOADED: Final = """
         assert threads.get("from") == "the parent"
         assert threads.set(f"thread-{os.getpid()}", 1)
         assert asyncio.run(in_tasks()) == "the parent"
+        assert limiter.hit("all").decided_by == "redis"
         threads.close()
 
     for _ in range(2):
@@ -115,6 +118,7 @@ PRELOADED: Final = """
             sys.exit(0)
         assert os.waitpid(child, 0)[1] == 0, "a worker failed"
         assert threads.get(f"thread-{child}") == threads.get(f"task-{child}") == 1
+    assert limiter.hit("all").remaining == 6
     assert threads.stats().connection_errors == threads.stats().gaps == 0
     threads.close()
 """

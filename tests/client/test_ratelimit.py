@@ -220,7 +220,7 @@ async def test_hits_are_decided_after_the_script_is_gone(shared_server: Server, 
 async def test_while_redis_is_hung_hits_pass_as_told_and_that_is_counted_and_said_once(
     own_server: Server, namespace: str, outage: Any, passes: int, caplog: pytest.LogCaptureFixture
 ) -> None:
-    options = CacheOptions(l2=L2Options(timeout=0.2))
+    options = CacheOptions(l2=L2Options(timeout=0.5))
     async with AsyncCache.from_url(own_server.url, namespace=namespace, options=options) as cache:
         limiter = cache.rate_limiter("search", Limit(10, per=1000), outage=outage)
         assert (await limiter.hit("bob")).decided_by == "redis"

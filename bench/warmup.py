@@ -18,13 +18,12 @@ from statistics import median, quantiles
 from time import monotonic, perf_counter
 from typing import Any, Final
 
-from bench.crew import Member, crew
+from bench.crew import crew
 from bench.figures import Check, Limit, Outcome, Series
 from bench.mix import IDS, L1_ENTRIES, load
-from bench.rounds import BenchError, Setting, Turn
+from bench.rounds import BenchError, Setting
 from cacheclient import AsyncCache, CacheOptions, L1Options, L2Options
 from cacheclient.warming import Item, PlanSettings, Warmer
-from cacheclient.warming import Outcome as Ended
 
 ALONE: Final = "traffic alone"
 TOGETHER: Final = "traffic and a warm-up"
@@ -32,6 +31,8 @@ _TASKS: Final = 16
 _PER_SECOND: Final = 1_000  # lookups of all tasks
 _NAMESPACE: Final = "warmed"
 _OPTIONS: Final = CacheOptions(l1=L1Options(max_entries=L1_ENTRIES), l2=L2Options(timeout=30.0))
+_SLICE: Final = 1.0  # seconds
+_PATIENCE: Final = 20.0  # seconds for a warm-up to begin
 _numbers = itertools.count()
 
 
@@ -101,15 +102,28 @@ class Warming:
     """The warm-up's process. In a cluster it has a pod of its own; here it gives way to the others by its niceness."""
 
     def __init__(self, cache: AsyncCache[Any]) -> None:
-        self._cache = cache
+        self._warmer = Warmer(cache, [Endless()], plans={"full": PlanSettings(deadline=600)}, follow=False)
+        self._task: asyncio.Task[Any] | None = None
 
-    async def run(self, seconds: float) -> float:
-        """Warm up for ``seconds``; return the keys written in a second."""
-        warmer = Warmer(self._cache, [Endless()], plans={"full": PlanSettings(deadline=seconds)}, follow=False)
-        report = await warmer.run("full")
-        if report.outcome is not Ended.LATE or not report.written:
-            raise BenchError(f"the warm-up ended as {report.outcome}: {report.error}")
-        return report.written / seconds
+    async def begin(self) -> None:
+        """Warm up from now on; return when the first entries are stored."""
+        self._task = asyncio.create_task(self._warmer.run("full"))
+        until = monotonic() + _PATIENCE
+        while not self._written():
+            if monotonic() > until or self._task.done():
+                raise BenchError(f"the warm-up does not begin: {self._warmer.last.get('full')}")
+            await asyncio.sleep(0.01)
+
+    async def end(self) -> int:
+        """Stop; return how many entries were stored."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+        return self._written()
+
+    def _written(self) -> int:
+        report = self._warmer.last.get("full")
+        return report.written if report is not None else 0
 
 
 @asynccontextmanager
@@ -121,33 +135,33 @@ async def warming(url: str) -> AsyncIterator[Warming]:
 
 
 async def warm_up(setting: Setting) -> Outcome:
-    """S3: the 99th percentile of lookups during a warm-up, over that without one."""
-    seconds, speeds = float(setting.scaled(6, 2)), []
+    """S3: the 99th percentile of lookups during a warm-up, over that without one.
+
+    Each round is many short slices of both, one after the other, so that what else the machine does hits both alike.
+    """
+    slices, speeds = setting.scaled(8, 2), []
+    found: dict[str, list[list[float]]] = {ALONE: [], TOGETHER: []}
     async with AsyncExitStack() as stack:
         (caller,) = await stack.enter_async_context(crew(1, traffic, setting.redis_url))
         (warmer,) = await stack.enter_async_context(crew(1, warming, setting.redis_url))
         await caller.ask("fill")
-
-        async def together() -> list[float]:
-            warmer.tell("run", seconds)
-            took: list[float] = await caller.ask("run", seconds)
-            speeds.append(float(await warmer.answer()))
-            return took
-
-        turns: dict[str, Turn[list[float]]] = {ALONE: _alone(caller, seconds), TOGETHER: together}
-        found = await setting.take_turns("S3 warm-up", turns)
+        for number in range(setting.rounds):
+            took: dict[str, list[float]] = {ALONE: [], TOGETHER: []}
+            for one in range(2 * slices):
+                setting.tell(f"S3 warm-up: round {number + 1} of {setting.rounds}, slice {one + 1} of {2 * slices}")
+                if (one + one // 2) % 2 == 0:  # each is as often first as second
+                    took[ALONE] += await caller.ask("run", _SLICE)
+                else:
+                    await warmer.ask("begin")
+                    began = monotonic()
+                    took[TOGETHER] += await caller.ask("run", _SLICE)
+                    speeds.append(int(await warmer.ask("end")) / (monotonic() - began))
+            for name, seen in took.items():
+                found[name].append(seen)
     tail, half = _series("99th percentile", found, 98), _series("median", found, 49)
     limit = Limit(1.2, "x", at_most=True)
     note = f"{median(speeds):,.0f} keys a second were written meanwhile, beside {_PER_SECOND:,} lookups"
     return Outcome((tail, half), (Check(f"{TOGETHER}: over {ALONE}", limit, tail.over(ALONE, TOGETHER)),), (note,))
-
-
-def _alone(caller: Member, seconds: float) -> Turn[list[float]]:
-    async def turn() -> list[float]:
-        took: list[float] = await caller.ask("run", seconds)
-        return took
-
-    return turn
 
 
 def _series(title: str, found: dict[str, list[list[float]]], percentile: int) -> Series:

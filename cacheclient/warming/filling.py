@@ -45,7 +45,7 @@ from cacheclient.warming.watch import Watch
 
 _POLL: Final = 0.01  # seconds between looks at the gate
 _HEARING: Final = 10.0  # seconds to wait until Redis tells of changes
-_SLICE: Final = 8  # values encoded before other tasks have their turn
+_SLICE: Final = 8  # values that are encoded, and stored, together
 _HOPELESS: Final = 3  # batches in a row of which no key could be loaded
 
 
@@ -243,27 +243,27 @@ class Filling:
     # -- values -------------------------------------------------------------------------------------------------------
 
     async def _store(self, items: list[Item], batch: _Unproved) -> None:
-        store = self._parts.shared.store
-        ready: list[tuple[_Written, bytes]] = []
-        await self._tokens.take({tag for item in items for tag in item.tags})  # all that are new in one go
-        for number, item in enumerate(items, 1):
-            if number % _SLICE == 0:
-                await asyncio.sleep(0)
-            terms = self._terms(item)
-            if not store.echoes:  # no second tier: L1 has it
+        """Store values a few at a time: who else asks Redis meanwhile waits for that many at most."""
+        if not self._parts.shared.store.echoes:  # no second tier: L1 has it
+            for item in items:
                 await self._cache.set(item.key, item.value, ttl=item.ttl, tags=item.tags)
-                batch.result.written += 1
                 batch.entries.append(_Written(item.key, b""))
-                continue
-            try:
-                written, data = await self._packed(item, terms)
-            except UnavailableError:
-                raise
-            except Exception as error:  # noqa: BLE001  the application's codec may raise anything
-                batch.result.fail(item.where or repr(item.key), f"{type(error).__name__}: {error}")
-            else:
-                ready.append((written, data))
-        # Without an await between: what is written now was not invalidated by anything that is known now.
+            batch.result.written += len(items)
+            return
+        await self._tokens.take({tag for item in items for tag in item.tags})  # all that are new in one go
+        for start in range(0, len(items), _SLICE):
+            ready: list[tuple[_Written, bytes]] = []
+            for item in items[start : start + _SLICE]:
+                try:
+                    ready.append(await self._packed(item, self._terms(item)))
+                except UnavailableError:
+                    raise
+                except Exception as error:  # noqa: BLE001  the application's codec may raise anything
+                    batch.result.fail(item.where or repr(item.key), f"{type(error).__name__}: {error}")
+            await self._send(ready, batch)
+
+    async def _send(self, ready: list[tuple[_Written, bytes]], batch: _Unproved) -> None:
+        # Without an await before they leave: what is written now was not invalidated by anything that is known now.
         heard = self._clock() < self._parts.shared.gate.until
         sent = [one for one in ready if heard and not self._watch.hit(one[0].key)]
         entries = [written for written, _ in sent]

@@ -67,6 +67,17 @@ async def test_keys_are_loaded_a_batch_at_a_time_and_only_those_that_are_missing
     assert cache.stats().warmed == {"written": 24, "skipped": 1, "failed": 0}
 
 
+async def test_without_renew_what_is_there_stays_however_old_it_is(
+    shared_server: Server, namespace: str, opened: Open
+) -> None:
+    cache = await opened(shared_server.url, namespace)
+    await cache.set("k0", "before")
+    await asyncio.sleep(0.01)
+    report = await Warmer(cache, [Listed(values(2))], plans=FAST).run("full")
+    assert counts(report) == (2, 1, 1, 0)
+    assert await cache.get("k0") == "before"
+
+
 async def test_renew_replaces_what_is_older_and_nothing_that_is_newer(
     shared_server: Server, namespace: str, opened: Open
 ) -> None:

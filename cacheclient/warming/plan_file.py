@@ -89,7 +89,7 @@ def _source(raw: object, path: str, faults: list[str]) -> tuple[Kind, SourceSett
     if not table:
         return None
     known, name = kinds(), table.get("kind")
-    if name not in known:
+    if not isinstance(name, str) or name not in known:
         near = get_close_matches(str(name), known, n=1)
         hint = f"did you mean {near[0]}?" if near and name is not None else f"allowed: {', '.join(known)}"
         faults.append(f"{path}.kind: {'missing' if name is None else repr(name)}; {hint}")

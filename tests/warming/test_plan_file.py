@@ -134,6 +134,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"sources": [FILES], "plans": {"hot": {"l1": 10**6}}}, "plans.hot.l1: 1000000 is not allowed; a whole number"),
     ({"sources": [{**FILES, "kind": "file"}]}, "sources[0].kind: 'file'; did you mean files?"),
     ({"sources": [{**FILES, "kind": "kafka"}]}, "sources[0].kind: 'kafka'; allowed: files, sql, http, stream"),
+    ({"sources": [{**FILES, "kind": ["files"]}]}, "sources[0].kind: ['files']; "),
     ({"sources": [{"name": "a"}]}, "sources[0].kind: missing; allowed: files, sql, http, stream"),
     ({"sources": [{"kind": "files", "name": "a", "plans": ["full"]}]}, "sources[0].path: missing; a text"),
     ({"sources": [{**FILES, "name": "A b"}]}, "sources[0].name: 'A b' is not allowed; a-z"),

@@ -20,6 +20,7 @@ from bench.scale import pattern, tag
 from bench.scraping import scraping
 from bench.service import endpoint
 from bench.stampede import stampede
+from bench.tuning import tuning
 from bench.warmup import warm_up
 
 
@@ -49,4 +50,5 @@ BARS: Final = {
     "S1": Bar("a scrape after much traffic, over one after little", scraping),
     "S2": Bar("L1's hit ratio at other sizes: what it tells, beside what those sizes have", other_sizes),
     "S3": Bar("lookups during a warm-up, over lookups without one", warm_up),
+    "S4": Bar("automatic tuning on access traces: how often it changes its mind", tuning),
 }

@@ -41,7 +41,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--bars", type=_bars, default=list(BARS), metavar="P1,P4", help=f"which ones: {titles}")
     parser.add_argument("--rounds", type=_rounds, help="turns of each candidate (default 9, with --quick 3)")
     parser.add_argument("--quick", action="store_true", help="smaller workloads")
-    parser.add_argument("--traces", type=Path, metavar="DIR", help="folder with access traces, for P3 and S2")
+    parser.add_argument("--traces", type=Path, metavar="DIR", help="folder with access traces, for P3, S2 and S4")
     parser.add_argument(
         "--results", type=Path, metavar="DIR", default=RESULTS,
         help="write there every round's figures (bench.json) and an SVG for each bar (default %(default)s)",

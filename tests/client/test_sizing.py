@@ -182,6 +182,20 @@ def test_hits_are_counted_although_only_their_entries_see_them() -> None:
     assert tier.follower._l1.simulations[1].hits == 195
 
 
+def test_a_hit_that_a_smaller_l1_would_not_have_had_is_taken_in_there_before_the_next_event() -> None:
+    tier = Tier(10, Follower(16, 10, 2**30, 1800))
+    for number in range(10):
+        tier.ask(f"k{number}")
+    found = tier.follower._l1._followed
+    half = [key for key, one in found.items() if one.entries[0].place]
+    assert len(half) == 5
+    missing = next(key for key in found if key not in half)
+    assert tier.ask(missing)
+    tier.ask("another")
+    assert found[missing].entries[0].place
+    assert tier.follower._l1.simulations[0].hits == 0, "it would have been a miss"
+
+
 def test_what_expires_or_is_invalidated_is_no_matter_of_size() -> None:
     tier = Tier(10, Follower(16, 10, 2**30, 1800))
     for _ in range(60):
@@ -199,6 +213,7 @@ def test_what_expires_or_is_invalidated_is_no_matter_of_size() -> None:
         tier.local.flush()
     curve = tier.curve()
     assert tier.stats.hits == 0
+    assert [one.hits for one in tier.follower._l1.simulations] == [0, 0, 0, 0]
     assert {size: curve.hit_rate(size) for size in SIZES} == dict.fromkeys(SIZES, 0.0)
 
 

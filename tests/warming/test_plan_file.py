@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import re
+import tomllib
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Annotated, Any
@@ -249,3 +251,11 @@ async def test_other_packages_add_kinds(opened: Open, namespace: str, monkeypatc
     monkeypatch.setattr(kinds_module, "entry_points", lambda **_: [wrong])
     with pytest.raises(ConfigurationError, match="a Kind, not function"):
         parse_plans({"sources": [raw]})
+
+
+def test_the_file_in_the_guide_is_one_that_is_taken() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "warm-up.md").read_text()
+    (text,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    said = parse_plans(tomllib.loads(text))
+    assert said.plans["full"] == PlanSettings(rate=5000, renew=True, deadline=7200)
+    assert len(said._told) == len(kinds_module.kinds()) == 4

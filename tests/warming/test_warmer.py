@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +30,7 @@ from cacheclient.warming import (
     Warmer,
     summary,
 )
+from tests.client.redis_cluster import RedisCluster
 from tests.conftest import Server, until
 from tests.warming.conftest import FAST, PATIENT, Database, Listed, Open, keys, values
 
@@ -464,3 +466,15 @@ async def test_an_entry_bears_the_time_at_which_its_source_was_read(
     assert found is not None
     assert 90 < found.remaining <= 100
     assert 3590 < found.age < 3700
+
+
+async def test_over_a_redis_cluster_it_is_the_same(launch: Callable[..., Server], namespace: str, opened: Open) -> None:
+    cluster = RedisCluster(launch, replicas=False)
+    try:
+        cache, database = await opened(cluster.url, namespace), Database()
+        sources = [Listed(values(60, tags=("crowd",))), Listed(keys(90), name="keys", load_many=database.load_many)]
+        report = await Warmer(cache, sources, plans=FAST).run("full")
+        assert (report.outcome, counts(report)) == (Outcome.DONE, (150, 90, 60, 0)), summary(report)
+        assert len(await cache.get_many([f"k{n}" for n in range(90)])) == 90
+    finally:
+        cluster.kill()

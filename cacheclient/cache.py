@@ -191,25 +191,25 @@ class AsyncCache(Writes[T]):
             ttl=ttl, negative_ttl=negative_ttl, tags=tags, stale=stale, load_timeout=load_timeout,
         )  # fmt: skip
 
-    def _settles(self, found: Found) -> TypeGuard[tuple[Stored, bool]]:
+    def _settles(self, found: Found) -> TypeGuard[tuple[Stored, float]]:
         """Return whether a read of L2 gave what ``get_or_load`` returns without more ado. Any thread may ask."""
-        stored, in_time = found
-        return stored is not None and in_time and not self._due_early(stored)
+        stored, left = found
+        return stored is not None and left > 0 and not due_early(left, stored.envelope.load_time, self._eagerness)
 
     async def _beyond_l2(
         self, found: Found, began: float, key: str, load: Loader, **options: Unpack[LoadOptions]
     ) -> Any:
         """Go on with ``get_or_load`` after a read of L2 that did not settle it, begun at ``began`` (perf_counter)."""
-        stored, in_time = found
+        stored, left = found
         terms = self._terms(
             options.get("ttl"), options.get("negative_ttl"), options.get("tags", ()), options.get("stale"),
             options.get("load_timeout"),
         )  # fmt: skip
-        if stored is not None and not in_time and -self._parts.serializer.remaining(stored) > terms.stale:
+        if stored is not None and not left and -self._parts.serializer.remaining(stored) > terms.stale:
             stored = None
-        if stored is not None and (in_time or self.options.failsafe.revalidate):
+        if stored is not None and (left or self.options.failsafe.revalidate):
             self._parts.flights.reload(Job(key, load, terms, seen=stored))
-            if not in_time:
+            if not left:
                 self._stats.stale_served[RELOADING] += 1
             return stored.value
         # While Redis lacks the tombstone of an own invalidation, what it holds must not be asked for.
@@ -328,7 +328,3 @@ class AsyncCache(Writes[T]):
     def _own(self, key: str, value: Any) -> Any:
         """Return what one of those gets who share a load: with ``l1.copy`` a value of its own."""
         return self._parts.serializer.copy(value, self.space.full(key)) if self.options.l1.copy else value
-
-    def _due_early(self, stored: Stored) -> bool:
-        remaining = self._parts.serializer.remaining(stored)
-        return due_early(remaining, stored.envelope.load_time, self.options.l2.early_refresh)

@@ -52,6 +52,7 @@ class Core(Generic[T]):
         # Look into L1 only: the value, or ABSENT. Counts a hit, but no miss. Any thread may call it.
         self.peek = parts.reader.peek
         self._read = parts.reader.read
+        self._eagerness = self.options.l2.early_refresh
         self._open = self._closed = False
 
     async def start(self) -> None:

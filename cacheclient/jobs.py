@@ -19,6 +19,8 @@ LOAD_FAILED: Final = "load_failed"
 RELOADING: Final = "reloading"
 OFFLINE: Final = "offline"
 
+_FURTHEST: Final = 37.0  # -log of the smallest number that a draw of 53 bits gives, rounded up
+
 
 class KeepOptions(TypedDict, total=False):
     """How what is loaded is kept; see ``AsyncCache.get_or_load``. Times in seconds."""
@@ -74,7 +76,10 @@ def due_early(remaining: float, load_time: float, beta: float) -> bool:
     XFetch: the likelier, the closer the end and the longer a load takes, so that in the fleet about one reader does it
     just in time (Vattani, Chierichetti, Lowenstein: "Optimal Probabilistic Cache Stampede Prevention", VLDB 2015).
     """
-    return load_time > 0 and remaining <= -load_time * beta * math.log(1 - random.random())  # noqa: S311
+    reach = load_time * beta
+    if not reach or remaining > reach * _FURTHEST:  # so nearly every reader is spared the draw
+        return False
+    return remaining <= -reach * math.log(1 - random.random())  # noqa: S311
 
 
 class Flight:

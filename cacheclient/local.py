@@ -19,12 +19,14 @@ from __future__ import annotations
 import math
 import random
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import Any, Final
 
+import msgspec
+
 from cacheclient.clock import Clock, Gate
-from cacheclient.entry import KEPT, UNPROVEN, Envelope
+from cacheclient.entry import KEPT, UNPROVEN, Envelope, Tagged
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import L1Options
 from cacheclient.queues import GONE, MAX_FREQUENCY, Queues
@@ -56,33 +58,31 @@ def _check(guards: tuple[Mark, ...], tick: Tick | None) -> Callable[[], object] 
     return lambda: all(mark.stands for mark in guards) and tick()
 
 
-class Item:
+class Item(msgspec.Struct, eq=False, gc=False):
     """One entry of L1.
 
     ``expires`` is on the cache's clock (seconds), and so is ``ends``, which is the same while the entry is suspect;
     ``size`` is the encoded size in bytes. ``tags`` are the tokens stored with it, ``guards`` what is watched of them.
     ``check`` is called at each hit, and must be true: whether the guards stand, and for a key that is followed (see
     ``sizing``) what counts its use. None, as for most entries: there is nothing to check.
+
+    A Struct, because one is made for every fill: it takes a third of the time of a class. No value knows its entry, so
+    none can be in a cycle that the collector of garbage would have to find.
     """
 
-    __slots__ = (
-        "check", "ends", "expires", "frequency", "guards", "kept", "key", "place", "size", "tags", "value", "write_id",
-        "written_ms",
-    )  # fmt: skip
-
-    def __init__(self, key: str, stored: Stored, expires: float, guards: tuple[Mark, ...]) -> None:
-        self.check = _check(guards, None) if guards else None
-        self.key = key
-        self.value = stored.value
-        self.expires = self.ends = expires
-        self.size = stored.size
-        self.write_id = stored.envelope.write_id
-        self.written_ms = stored.envelope.written_ms
-        self.kept = bool(stored.envelope.flags & KEPT)
-        self.tags = stored.envelope.tags
-        self.guards = guards
-        self.frequency = 0
-        self.place = GONE
+    key: str
+    value: Any
+    expires: float
+    ends: float
+    size: int
+    write_id: bytes
+    written_ms: int
+    kept: bool
+    tags: Tagged
+    guards: tuple[Mark, ...]
+    check: Callable[[], object] | None
+    frequency: int = 0
+    place: int = GONE
 
     def unproven(self, value: Any, now: float, now_ms: int) -> Stored:
         """Return the entry as a read of L2 would, with the mark that nothing proves it fresh."""
@@ -94,12 +94,15 @@ class Item:
 
 
 class Fence:
-    """Stands from before a read until the fill after it, unless the key is dropped meanwhile."""
+    """Stands from before a read until the fill after it, unless the key is dropped meanwhile.
 
-    __slots__ = ("readers",)
+    Keys that are read together have one in common. ``others`` counts, by key, later readers that share it.
+    """
+
+    __slots__ = ("others",)
 
     def __init__(self) -> None:
-        self.readers = 0
+        self.others: dict[str, int] = {}
 
 
 class Local:
@@ -203,16 +206,24 @@ class Local:
 
     def begin(self, key: str) -> Fence:
         """Register a fence for a fill that is about to read ``key``; ``commit`` or ``abandon`` it, whatever happens."""
-        fence = self._fences.get(key)
-        if fence is None:
-            fence = self._fences[key] = Fence()
-        fence.readers += 1
-        return fence
+        return self.begin_all((key,))[0]
+
+    def begin_all(self, keys: Collection[str]) -> list[Fence]:
+        """Do the same for different ``keys`` that are about to be read together."""
+        own, held = Fence(), self._fences
+        fences = [held.setdefault(key, own) for key in keys]
+        if fences.count(own) < len(fences):
+            for key, fence in zip(keys, fences, strict=True):
+                if fence is not own:
+                    fence.others[key] = fence.others.get(key, 0) + 1
+        return fences
 
     def abandon(self, key: str, fence: Fence) -> None:
         """Give up one reader's claim: there is nothing to fill. The last one takes the fence away."""
-        fence.readers -= 1
-        if not fence.readers and self._fences.get(key) is fence:
+        others = fence.others.get(key)
+        if others:
+            fence.others[key] = others - 1
+        elif self._fences.get(key) is fence:
             del self._fences[key]
 
     def commit(
@@ -220,7 +231,7 @@ class Local:
     ) -> bool:
         """Store a value if its fence still stands, until its ttl here or its ``remaining`` seconds in L2 are over.
 
-        ``guards`` are the tags it was valid under.
+        ``guards`` are the tags it was valid under. Afterwards there is nothing to ``abandon``.
 
         Returns:
             Whether it was stored. The ttl is shortened by a random share (``jitter``).
@@ -229,9 +240,14 @@ class Local:
             return False
         del self._fences[key]
         life = self.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only
-        item = Item(key, stored, now + min(life, remaining), guards)
-        if self.copies and stored.value is not MISSING:
-            item.value = stored.envelope.payload
+        expires = now + (life if life < remaining else remaining)  # noqa: FURB136  `min` takes twice the time
+        envelope, value = stored.envelope, stored.value
+        if self.copies and value is not MISSING:
+            value = envelope.payload
+        item = Item(
+            key, value, expires, expires, stored.size, envelope.write_id, envelope.written_ms,
+            bool(envelope.flags & KEPT), envelope.tags, guards, _check(guards, None) if guards else None,
+        )  # fmt: skip
         kept = self._insert(item)
         if kept and self.follower is not None and hash(key) & MASK < self.follower.below_l1:
             self.table[key].check = _check(guards, self.follower.filled(key, item.size, item.expires, now))
@@ -333,23 +349,24 @@ class Local:
         return True
 
     def _insert(self, item: Item) -> bool:
+        table, stats = self.table, self._stats
         if not self.enabled or item.size > self.max_bytes:
             return False
-        old = self.table.get(item.key)
+        old = table.get(item.key)
         if old is not None:  # a value is fetched again only when the one here is past its time, or not to be trusted
             if old.write_id == item.write_id and old.size == item.size:  # it is the same, and keeps its place
                 old.value = item.value
                 self._renew(old, item.expires, item.guards)
                 return True
             self._remove(old)
-            self._stats.evictions["replaced"] += 1
-        while len(self.table) >= self._options.max_entries or self._stats.size_bytes + item.size > self.max_bytes:
+            stats.evictions["replaced"] += 1
+        while len(table) >= self._options.max_entries or stats.size_bytes + item.size > self.max_bytes:
             self._forget(self._queues.evict())
-            self._stats.evictions["capacity"] += 1
+            stats.evictions["capacity"] += 1
         self._queues.add(item)
-        self.table[item.key] = item
-        self._stats.size_bytes += item.size
-        self._stats.entries = len(self.table)
+        table[item.key] = item
+        stats.size_bytes += item.size
+        stats.entries = len(table)
         return True
 
     def _renew(self, item: Item, expires: float, guards: tuple[Mark, ...]) -> None:
@@ -366,7 +383,9 @@ class Local:
         self._queues.gone(item)
 
     def _forget(self, item: Item) -> None:
-        del self.table[item.key]
-        self._stats.suspects -= item.expires == _PARKED
-        self._stats.size_bytes -= item.size
-        self._stats.entries = len(self.table)
+        table, stats = self.table, self._stats
+        del table[item.key]
+        if item.expires == _PARKED:
+            stats.suspects -= 1
+        stats.size_bytes -= item.size
+        stats.entries = len(table)

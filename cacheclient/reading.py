@@ -14,7 +14,7 @@ which only the entries that carry it wait. An entry that cannot be decoded is a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any, Final, Protocol
@@ -37,8 +37,8 @@ from cacheclient.stats import Stats
 from cacheclient.tags import Tags, names
 
 _Settled = tuple[str, Stored | None, tuple[Mark, ...] | None]  # Redis key, what may be used, what L1 must watch
-Found = tuple[Stored | None, bool]  # what may be used, and whether it is fresh
-_NOTHING: Final[Found] = (None, False)
+Found = tuple[Stored | None, float]  # what may be used, and for how many seconds it is fresh: 0, if it is not
+_NOTHING: Final[Found] = (None, 0.0)
 
 
 def _stale(flags: int) -> str:
@@ -104,7 +104,7 @@ class Reader:
         self._settling: set[asyncio.Task[None]] = set()
 
     def read(self, key: str) -> asyncio.Future[Found]:
-        """Look into L2 after L1 missed; the future gives what may be used, and whether it is fresh.
+        """Look into L2 after L1 missed; the future gives what may be used, and for how long it is fresh.
 
         What is fresh fills L1.
         """
@@ -169,7 +169,8 @@ class Reader:
             for full in owed:
                 del batch.waiters[full]
         if self._local.enabled:
-            batch.fences = {full: self._local.begin(full[cut:]) for full in batch.waiters}
+            fences = self._local.begin_all([full[cut:] for full in batch.waiters])
+            batch.fences = dict(zip(batch.waiters, fences, strict=True))
         if batch.waiters:
             self._store.fetch(list(batch.waiters), partial(self._take, batch))
 
@@ -178,29 +179,36 @@ class Reader:
         if isinstance(values, UnavailableError):
             self._go_without(batch, keys)
             return
-        load, guards_of = self._serializer.load, self._tags.guards
-        standing = None if len(self._journal) else self._tags.standing()
+        found = list(map(self._serializer.load, values, keys))
+        watched = self._watched(found)
+        if None not in watched:
+            self._settle(batch, zip(keys, found, watched, strict=True))
+            return
         sure: list[_Settled] = []
         unsure: list[tuple[str, Stored]] = []
-        for full, raw in zip(keys, values, strict=True):
-            stored = load(raw, full)
-            if stored is None:
-                sure.append((full, None, None))
-                continue
-            guards = None
-            if standing is not None:
-                guards = standing.get(tagged := stored.envelope.tags)
-                if guards is None:
-                    guards = guards_of(tagged)
-            if guards is None:
+        for full, stored, guards in zip(keys, found, watched, strict=True):
+            if stored is not None and guards is None:
                 unsure.append((full, stored))
             else:
                 sure.append((full, stored, guards))
         self._settle(batch, sure)
-        if unsure:
-            task = asyncio.create_task(self._verify(batch, unsure), name="cacheclient-tags-of-reads")
-            self._settling.add(task)
-            task.add_done_callback(self._settling.discard)
+        task = asyncio.create_task(self._verify(batch, unsure), name="cacheclient-tags-of-reads")
+        self._settling.add(task)
+        task.add_done_callback(self._settling.discard)
+
+    def _watched(self, found: Sequence[Stored | None]) -> list[tuple[Mark, ...] | None]:
+        """Return what L1 must watch of each entry; None for one whose tokens Redis must be asked for."""
+        standing = None if len(self._journal) else self._tags.standing()
+        if standing is None:
+            return [() if stored is None else None for stored in found]
+        watched = [() if stored is None else standing.get(stored.envelope.tags) for stored in found]
+        if None not in watched:
+            return watched
+        known = self._tags.guards
+        return [
+            known(stored.envelope.tags) if stored is not None and guards is None else guards
+            for stored, guards in zip(found, watched, strict=True)
+        ]
 
     async def _verify(self, batch: _Batch, unsure: list[tuple[str, Stored]]) -> None:
         """Settle entries with tokens that Redis must be asked for."""
@@ -235,17 +243,17 @@ class Reader:
                 value = self._serializer.decode(value, full)
             waiters = batch.waiters[full]
             self._stats.stale_served[OFFLINE] += len(waiters)
-            self._tell_each(waiters, item.unproven(value, now, self._serializer.now_ms()), full, fresh=True)
+            self._tell_each(waiters, item.unproven(value, now, self._serializer.now_ms()), full, item.ends - now)
         self._settle(batch, rest)
 
-    def _tell_each(self, waiters: Sequence[Waiter], stored: Stored, full: str, *, fresh: bool) -> None:
+    def _tell_each(self, waiters: Sequence[Waiter], stored: Stored, full: str, left: float) -> None:
         """Tell everybody who waits; where callers are to have values of their own, each of one of its own."""
         for number, waiter in enumerate(waiters):
             own = stored
             if number and self._local.copies:
                 own = Stored(self._serializer.copy(stored.value, full), stored.envelope, stored.size)
             if not waiter.done():
-                waiter.set_result((own, fresh))
+                waiter.set_result((own, left))
 
     @staticmethod
     def _follow(follower: Follower, key: str, times: int, stored: Stored | None, now: float, now_ms: int) -> None:
@@ -255,7 +263,7 @@ class Reader:
         elif stored is not None:
             follower.missed(key, times, now, left, stored.size)
 
-    def _settle(self, batch: _Batch, settled: Sequence[_Settled]) -> None:
+    def _settle(self, batch: _Batch, settled: Iterable[_Settled]) -> None:
         """Fill L1 with what is fresh, and tell everybody who waits."""
         local, fences, waiting, cut, follower = (
             self._local,
@@ -267,23 +275,23 @@ class Reader:
         now, now_ms = self._clock(), self._serializer.now_ms()
         hits = misses = 0
         for full, stored, guards in settled:
-            found = _NOTHING
+            found, left, waiters = _NOTHING, 0.0, waiting[full]
             if follower is not None and hash(key := full[cut:]) & MASK < follower.below:
-                self._follow(follower, key, len(waiting[full]), stored, now, now_ms)
+                self._follow(follower, key, len(waiters), stored, now, now_ms)
             if stored is not None:
                 left = stored.envelope.remaining(now_ms)
-                found = (stored, left > 0)
-                if left > 0 and fences and guards is not None:
-                    local.commit(full[cut:], fences[full], stored, now, left, guards)
-            if fences:
-                local.abandon(full[cut:], fences[full])
-            waiters = waiting[full]
-            if found[1]:
+                found = (stored, left if left > 0 else 0.0)
+            if left > 0:
                 hits += len(waiters)
             else:
                 misses += len(waiters)
+            if fences:
+                if stored is not None and left > 0 and guards is not None:
+                    local.commit(full[cut:], fences[full], stored, now, left, guards)
+                else:
+                    local.abandon(full[cut:], fences[full])
             if local.copies and stored is not None:
-                self._tell_each(waiters, stored, full, fresh=found[1])
+                self._tell_each(waiters, stored, full, found[1])
                 continue
             for waiter in waiters:
                 if not waiter.done():  # its caller may have been cancelled

@@ -238,6 +238,18 @@ def test_one_of_two_readers_may_give_up() -> None:
     assert tier.local.commit("a", first, stored(1), tier.now, 60)
 
 
+def test_keys_that_are_read_together_fall_one_by_one() -> None:
+    tier = Tier1()
+    first, second = tier.local.begin_all(("a", "b")), tier.local.begin_all(("b", "c"))
+    tier.local.drop("a")
+    tier.local.abandon("b", first[1])  # the other batch still reads it
+    tier.local.abandon("c", second[1])
+    assert not tier.local.commit("a", first[0], stored("old"), tier.now, 60)
+    assert tier.local.commit("b", second[0], stored("b"), tier.now, 60)
+    assert not tier.local.commit("c", second[1], stored("c"), tier.now, 60)
+    assert not tier.local._fences
+
+
 def mix(seed: int, length: int = 30_000) -> Iterator[int]:
     """A skewed working set (zipf, 2,000 keys) through which scans of keys seen once run: an eighth of all requests."""
     rng = random.Random(seed)  # noqa: S311  a trace, not a secret

@@ -31,6 +31,7 @@ from cacheclient.remote import (
     Cluster,
     ClusterStore,
     FixedTopology,
+    Lanes,
     LimitStore,
     Link,
     LocalLimits,
@@ -135,6 +136,7 @@ class Shared:
     link: Connects | None = None
     listener: Listens | None = None
     patient: Patient | None = None
+    lanes: Callable[[], Lanes] | None = None  # makes the connections on which threads read by themselves
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,7 +215,7 @@ def connect(
     patient = Patient(link, login, topology.votes if isinstance(topology, SentinelTopology) else None)
     return Shared(
         store, listener.gate, link.server_clock, RedisLocks(store), RedisRecords(store), RedisLimits(store),
-        link, listener, patient,
+        link, listener, patient, lambda: Lanes(link, store.count),
     )  # fmt: skip
 
 

@@ -38,6 +38,7 @@ from cacheclient.tags import Tags, names
 
 _Settled = tuple[str, Stored | None, tuple[Mark, ...] | None]  # Redis key, what may be used, what L1 must watch
 Found = tuple[Stored | None, float]  # what may be used, and for how many seconds it is fresh: 0, if it is not
+Unsure = list[tuple[str, Stored]]  # by Redis key
 _NOTHING: Final[Found] = (None, 0.0)
 
 
@@ -58,8 +59,8 @@ class Waiter(Protocol):
         """Take what was found."""
 
 
-class _Batch:
-    """The reads of one event-loop tick: who waits, by Redis key."""
+class Batch:
+    """Reads that travel together, those of one event-loop tick: who waits, by Redis key."""
 
     __slots__ = ("began", "fences", "waiters")
 
@@ -67,6 +68,14 @@ class _Batch:
         self.began = perf_counter()
         self.waiters: dict[str, list[Waiter]] = {}
         self.fences: dict[str, Fence] = {}
+
+    def add(self, full: str, waiter: Waiter) -> None:
+        """Have ``waiter`` told of the Redis key ``full``."""
+        waiters = self.waiters.get(full)
+        if waiters is None:
+            self.waiters[full] = [waiter]
+        else:
+            waiters.append(waiter)
 
 
 class Reader:
@@ -100,7 +109,7 @@ class Reader:
         self.peek = peek
         self._stats = stats
         self._clock = clock
-        self._batch: _Batch | None = None
+        self._batch: Batch | None = None
         self._settling: set[asyncio.Task[None]] = set()
 
     def read(self, key: str) -> asyncio.Future[Found]:
@@ -119,12 +128,8 @@ class Reader:
         """Have ``waiter`` told of the Redis key ``full``; whoever calls this also sees to it that the batch leaves."""
         batch = self._batch
         if batch is None:
-            batch = self._batch = _Batch()
-        waiters = batch.waiters.get(full)
-        if waiters is None:
-            batch.waiters[full] = [waiter]
-        else:
-            waiters.append(waiter)
+            batch = self._batch = Batch()
+        batch.add(full, waiter)
 
     async def entry(self, key: str) -> Entry[Any] | None:
         """Return the value of ``key`` with its provenance, or None."""
@@ -156,10 +161,13 @@ class Reader:
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def leave(self) -> None:
-        """Send the batch, without what Redis still has to forget; who comes now makes another."""
+        """Send the batch; who comes now makes another."""
         batch, self._batch = self._batch, None
-        if batch is None:
-            return
+        if batch is not None and (keys := self.depart(batch)):
+            self.send(batch, keys)
+
+    def depart(self, batch: Batch) -> list[str]:
+        """Return what Redis is to be asked for; what it still has to forget is answered at once."""
         self._stats.l1.misses += sum(map(len, batch.waiters.values()))
         cut, journal = self._cut, self._journal
         if len(journal):
@@ -171,27 +179,38 @@ class Reader:
         if self._local.enabled:
             fences = self._local.begin_all([full[cut:] for full in batch.waiters])
             batch.fences = dict(zip(batch.waiters, fences, strict=True))
-        if batch.waiters:
-            self._store.fetch(list(batch.waiters), partial(self._take, batch))
+        return list(batch.waiters)
 
-    def _take(self, batch: _Batch, keys: Sequence[str], values: Sequence[bytes | None] | UnavailableError) -> None:
-        """Take the answer to a part of a batch."""
+    def send(self, batch: Batch, keys: Sequence[str]) -> None:
+        """Ask Redis. Runs on the event loop."""
+        self._store.fetch(keys, partial(self.arrive, batch))
+
+    def arrive(self, batch: Batch, keys: Sequence[str], values: Sequence[bytes | None] | UnavailableError) -> None:
+        """Take the answer to a part of a batch. Runs on the event loop."""
         if isinstance(values, UnavailableError):
             self._go_without(batch, keys)
-            return
+        elif unsure := self.take(batch, keys, values):
+            self.ask_for_tags(batch, unsure)
+
+    def take(self, batch: Batch, keys: Sequence[str], values: Sequence[bytes | None]) -> Unsure:
+        """Settle what was read; return the entries whose tokens Redis must be asked for."""
         found = list(map(self._serializer.load, values, keys))
         watched = self._watched(found)
         if None not in watched:
             self._settle(batch, zip(keys, found, watched, strict=True))
-            return
+            return []
         sure: list[_Settled] = []
-        unsure: list[tuple[str, Stored]] = []
+        unsure: Unsure = []
         for full, stored, guards in zip(keys, found, watched, strict=True):
             if stored is not None and guards is None:
                 unsure.append((full, stored))
             else:
                 sure.append((full, stored, guards))
         self._settle(batch, sure)
+        return unsure
+
+    def ask_for_tags(self, batch: Batch, unsure: Unsure) -> None:
+        """Settle entries when their tokens are known. Runs on the event loop."""
         task = asyncio.create_task(self._verify(batch, unsure), name="cacheclient-tags-of-reads")
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
@@ -210,7 +229,7 @@ class Reader:
             for stored, guards in zip(found, watched, strict=True)
         ]
 
-    async def _verify(self, batch: _Batch, unsure: list[tuple[str, Stored]]) -> None:
+    async def _verify(self, batch: Batch, unsure: Unsure) -> None:
         """Settle entries with tokens that Redis must be asked for."""
         stand = [False] * len(unsure)
         try:
@@ -227,7 +246,7 @@ class Reader:
                 ],
             )
 
-    def _go_without(self, batch: _Batch, keys: Sequence[str]) -> None:
+    def _go_without(self, batch: Batch, keys: Sequence[str]) -> None:
         """Answer what L1 may serve without a proof while Redis is away; the rest are misses."""
         local, now, cut = self._local, self._clock(), self._cut
         rest: list[_Settled] = []
@@ -263,7 +282,7 @@ class Reader:
         elif stored is not None:
             follower.missed(key, times, now, left, stored.size)
 
-    def _settle(self, batch: _Batch, settled: Iterable[_Settled]) -> None:
+    def _settle(self, batch: Batch, settled: Iterable[_Settled]) -> None:
         """Fill L1 with what is fresh, and tell everybody who waits."""
         local, fences, waiting, cut, follower = (
             self._local,

@@ -7,12 +7,13 @@ anew in the child when it is first used there.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
+import contextlib
 import os
 import threading
 import warnings
 import weakref
 from collections.abc import Awaitable, Callable, Coroutine
-from importlib import import_module
 from typing import Any, Generic, Self, TypeVar
 
 from cacheclient.cache import AsyncCache
@@ -20,41 +21,70 @@ from cacheclient.crossing import Crossing
 from cacheclient.errors import ClosedError
 from cacheclient.loaders import LoaderThreads
 from cacheclient.options import CacheOptions
+from cacheclient.remote import Lanes
+from cacheclient.turns import new_loop
 
 T = TypeVar("T")  # of a cache's values
 R = TypeVar("R")
 V = TypeVar("V")
 
 
-def _new_loop() -> asyncio.AbstractEventLoop:
-    """Return a uvloop where that is installed: it takes a fifth of the time off a thread's read."""
-    try:
-        loop: asyncio.AbstractEventLoop = import_module("uvloop").new_event_loop()
-    except ImportError:
-        return asyncio.new_event_loop()
-    return loop
+class _Call(Generic[R]):
+    """A coroutine that a thread waits for. An interrupt may come before the thread knows whether the loop has it."""
+
+    def __init__(self, coroutine: Coroutine[Any, Any, R]) -> None:
+        self._coroutine = coroutine
+        self._task: asyncio.Task[Any] | None = None
+        self._given_up = self.over = False
+
+    async def run(self) -> R:
+        self._task = asyncio.current_task()
+        try:
+            if self._given_up:
+                self.refuse()
+                raise asyncio.CancelledError
+            return await self._coroutine
+        finally:
+            self.over = True
+
+    def refuse(self) -> None:
+        self.over = True
+        self._coroutine.close()
+
+    def give_up(self) -> None:
+        """Cancel it, now or when it begins. Runs on the loop."""
+        self._given_up = True
+        if self._task is not None:
+            self._task.cancel()
 
 
 class Runtime:
     """One process's half of a cache: the background loop, the threads for loaders, and the AsyncCache living there."""
 
     def __init__(self, build: Callable[[], AsyncCache[Any]], loaders: int) -> None:
-        self.loop = _new_loop()
+        self.loop, self._turn = new_loop()
         self.loaders = LoaderThreads(loaders)
-        self._thread = threading.Thread(target=self.loop.run_forever, name="cacheclient-loop", daemon=True)
+        self._lanes: Lanes | None = None
+        self._thread = threading.Thread(target=self._run, name="cacheclient-loop", daemon=True)
         self._thread.start()
         self._closing = threading.Lock()
         self._closed = False
         try:
             self.cache = self.run(self._start(build))
-            self.crossing = Crossing(self.loop, self.cache._parts.reader)  # noqa: SLF001  of one package
+            self.crossing = Crossing(self.loop, self._turn, self.cache._parts.reader, self._lanes)  # noqa: SLF001  of one package
         except BaseException:
             self._stop()
             raise
 
-    @staticmethod
-    async def _start(build: Callable[[], AsyncCache[Any]]) -> AsyncCache[Any]:
+    def _run(self) -> None:
+        with self._turn:
+            self.loop.run_forever()
+
+    async def _start(self, build: Callable[[], AsyncCache[Any]]) -> AsyncCache[Any]:
         cache = build()  # inside the loop: futures and events belong to it
+        lanes = cache._parts.shared.lanes  # noqa: SLF001  of one package
+        if lanes is not None:
+            self._lanes = lanes()
         await cache.start()
         return cache
 
@@ -64,16 +94,21 @@ class Runtime:
         Raises:
             ClosedError: if another thread has closed the cache.
         """
+        call = _Call(coroutine)
+        try:
+            return self._submit(call).result()
+        except BaseException:
+            if not call.over:
+                with contextlib.suppress(RuntimeError):  # the loop has been closed
+                    self.loop.call_soon_threadsafe(call.give_up)
+            raise
+
+    def _submit(self, call: _Call[R]) -> concurrent.futures.Future[R]:
         with self._closing:  # what is accepted here, close() waits for; a loop that has stopped would never answer
             if self._closed:
-                coroutine.close()
+                call.refuse()
                 raise ClosedError("the cache is closed")
-            future = asyncio.run_coroutine_threadsafe(coroutine, self.loop)
-        try:
-            return future.result()
-        except BaseException:
-            future.cancel()
-            raise
+            return asyncio.run_coroutine_threadsafe(call.run(), self.loop)
 
     def in_thread(self, load: Callable[[V], R]) -> Callable[[V], Awaitable[R]]:
         """Return ``load`` as the caches want it: run in the pool, so that the loop never waits for it."""
@@ -89,10 +124,16 @@ class Runtime:
             self._closed = True
         self.crossing.refuse()
         try:
+            asyncio.run_coroutine_threadsafe(self._end_lanes(), self.loop).result()
+            self.crossing.rest()
             asyncio.run_coroutine_threadsafe(self._drain(), self.loop).result()
         finally:
             self._stop()
             self.crossing.sweep()
+
+    async def _end_lanes(self) -> None:
+        if self._lanes is not None:
+            self._lanes.close()
 
     async def _drain(self) -> None:
         await self.cache.close()

@@ -4,6 +4,8 @@ from cacheclient.remote.address import SCHEMES, Address, Target, TlsFiles, parse
 from cacheclient.remote.cluster import Cluster
 from cacheclient.remote.cluster_store import ClusterStore
 from cacheclient.remote.encryption import context
+from cacheclient.remote.lane import Lane
+from cacheclient.remote.lanes import Lanes
 from cacheclient.remote.limits import LimitStore, LocalLimits, RedisLimits
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.locks import Attempt, Holder, LocalLocks, LockStore, RedisLocks
@@ -19,8 +21,8 @@ from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topolog
 
 __all__ = [
     "END", "SCAN_COUNT", "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology",
-    "Held", "Holder", "Leased", "LimitStore", "Link", "LocalLimits", "LocalLocks", "LocalRecords", "LockStore",
-    "Login", "NoStore", "Pipe", "Records", "RedisLimits", "RedisLocks", "RedisRecords", "RedisStore",
+    "Held", "Holder", "Lane", "Lanes", "Leased", "LimitStore", "Link", "LocalLimits", "LocalLocks", "LocalRecords",
+    "LockStore", "Login", "NoStore", "Pipe", "Records", "RedisLimits", "RedisLocks", "RedisRecords", "RedisStore",
     "SentinelTopology", "Step", "Store", "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
     "parse", "read_secret", "redis_memory",
 ]  # fmt: skip

@@ -68,7 +68,7 @@ class ClusterStore(RedisStore):
 
     def _followed(self, take: Take, key: str, reply: Any) -> None:
         if isinstance(reply, UnavailableError):
-            self._count(reply)
+            self.count(reply)
             take((key,), reply)
         else:
             take((key,), (reply,))

@@ -78,6 +78,7 @@ class Link:
         self.tenure = Gate(0.0)
         self._opened: list[Callable[[Connection], None]] = []
         self._renewed: list[Callable[[], None]] = []
+        self._dropped: list[Callable[[], None]] = []
         self._history = ""
         self._tasks: list[asyncio.Task[None]] = []
         self._reconsider = asyncio.Event()
@@ -91,6 +92,10 @@ class Link:
     def on_open(self, callback: Callable[[Connection], None]) -> None:
         """Have ``callback`` called with every newly opened connection, before any caller can use it."""
         self._opened.append(callback)
+
+    def on_close(self, callback: Callable[[], None]) -> None:
+        """Have ``callback`` called when the open connection has been given up."""
+        self._dropped.append(callback)
 
     def on_renewal(self, callback: Callable[[], None]) -> None:
         """Have ``callback`` called, likewise, when the master may have lost what was acknowledged before.
@@ -269,6 +274,8 @@ class Link:
         if self.connection is not None:
             self.connection.close()
             self.connection = None
+            for callback in self._dropped:
+                callback()
 
 
 def _history(info: bytes) -> str:

@@ -49,7 +49,7 @@ class RedisStore:
 
     def _fetched(self, part: Sequence[str], take: Take, reply: Any) -> None:
         if isinstance(reply, UnavailableError):
-            self._count(reply, len(part))
+            self.count(reply, len(part))
         elif not isinstance(reply, list) or len(reply) != len(part):
             raise ValueError(f"MGET of {len(part)} keys was answered by {str(reply)[:40]}")
         take(part, reply)
@@ -60,7 +60,7 @@ class RedisStore:
             current = self._link.current
             heads = await asyncio.gather(*(current(k).reads.call("GETRANGE", k, 0, entry.ID_BYTES) for k in keys))
         except UnavailableError as error:
-            self._count(error)
+            self.count(error)
             raise
         return [entry.value_id(head) for head in heads]
 
@@ -70,7 +70,7 @@ class RedisStore:
         try:
             replies = await asyncio.gather(*calls)
         except UnavailableError as error:
-            self._count(error)
+            self.count(error)
             raise
         return [
             Held(raw, math.inf if left_ms == _NO_EXPIRY else max(0, left_ms) / 1000)
@@ -176,7 +176,7 @@ class RedisStore:
             async for step in scan(self._link, pattern, count, at):
                 yield step
         except UnavailableError as error:
-            self._count(error)
+            self.count(error)
             raise
 
     async def adopt(self, key: str, data: bytes, seconds: float | None) -> bool:
@@ -222,12 +222,13 @@ class RedisStore:
                     raise
                 reply = await send(elsewhere)
         except UnavailableError as error:
-            self._count(error)
+            self.count(error)
             raise
         self._stats.l2.write.observe(perf_counter() - began)
         return reply
 
-    def _count(self, error: UnavailableError, keys: int = 1) -> None:
+    def count(self, error: UnavailableError, keys: int = 1) -> None:
+        """Count ``error``, the answer for so many keys, and look for the master if it says that this is not it."""
         self._stats.errors[f"{Tier.L2}/{error.kind}"] += keys
         self._link.suspect(error)
 

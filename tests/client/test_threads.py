@@ -14,7 +14,6 @@ import time
 import warnings
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -100,6 +99,32 @@ def test_an_interrupt_ends_the_wait_and_the_call_on_the_loop(namespace: str) -> 
         wait_for(lambda: cache.get("a") == "late")
 
 
+def test_an_interrupt_while_a_call_is_handed_to_the_loop_cancels_it_too(
+    namespace: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun, go = threading.Event(), threading.Event()
+    hand_over = asyncio.run_coroutine_threadsafe
+
+    def interrupted(*call: Any) -> None:
+        monkeypatch.undo()
+        hand_over(*call)
+        assert begun.wait(PATIENCE)
+        raise KeyboardInterrupt
+
+    def load(_: str) -> str:
+        begun.set()
+        go.wait(PATIENCE)
+        return "late"
+
+    with Cache.from_url("memory://", namespace=namespace) as cache:
+        runtime = cache._here()
+        monkeypatch.setattr(asyncio, "run_coroutine_threadsafe", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            cache.get_or_load("a", load)
+        wait_for(lambda: len(asyncio.all_tasks(runtime.loop)) == 2)  # the journal and the flight, but no caller
+        go.set()
+
+
 def occupied(cache: Cache[Any]) -> tuple[threading.Event, threading.Event]:
     """Keep the loop busy; return what is set when it is, and what sets it free."""
     runtime = cache._runtime
@@ -173,21 +198,6 @@ def test_a_key_that_cannot_be_is_refused_in_its_thread(namespace: str) -> None:
             with pytest.raises(ConfigurationError, match="key="):
                 cache.get(wrong)  # type: ignore[arg-type]
         assert cache.get("a", MISSING) is MISSING
-
-
-@pytest.mark.parametrize("installed", [True, False])
-def test_uvloop_is_used_where_it_is_installed(
-    namespace: str, monkeypatch: pytest.MonkeyPatch, *, installed: bool
-) -> None:
-    made = []
-
-    def new_event_loop() -> asyncio.AbstractEventLoop:
-        made.append(asyncio.new_event_loop())
-        return made[0]
-
-    monkeypatch.setitem(sys.modules, "uvloop", SimpleNamespace(new_event_loop=new_event_loop) if installed else None)
-    with Cache.from_url("memory://", namespace=namespace) as cache:
-        assert (cache._here().loop in made) == installed
 
 
 def test_calls_that_race_with_close_end_one_way_or_the_other(shared_server: Server, namespace: str) -> None:

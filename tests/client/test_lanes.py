@@ -1,0 +1,338 @@
+"""Reads that threads make by themselves, over a lane: who leads, what holds as on the loop, and how lanes end."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from cacheclient import MISSING, Cache, CacheOptions, L1Options, L2Options, UnavailableError
+from cacheclient.crossing import Crossing
+from cacheclient.journal import Journal
+from cacheclient.local import Local
+from cacheclient.missing import ABSENT
+from cacheclient.reading import Reader
+from cacheclient.remote import Address, Connection, Lane, Login
+from tests.conftest import PATIENCE, Server
+
+OPTIONS = CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=PATIENCE))
+WITH_L1 = CacheOptions(l1=L1Options(jitter=0), l2=L2Options(timeout=PATIENCE))
+Opened = Callable[..., Cache[Any]]
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    deadline = time.monotonic() + PATIENCE
+    while not (found := condition()):
+        assert time.monotonic() < deadline
+        time.sleep(0.005)
+    return found
+
+
+def lane_of(cache: Cache[Any]) -> Lane:
+    """Return the cache's lane; wait for it."""
+    lanes = cache._here()._lanes
+    assert lanes is not None
+    lane: Lane = wait_for(lambda: lanes._lane)
+    return lane
+
+
+def on_loop(cache: Cache[Any], act: Callable[[], Any]) -> None:
+    """Have ``act`` called on the cache's loop, and wait for it."""
+
+    async def acted() -> None:
+        act()
+
+    cache._here().run(acted())
+
+
+class Held:
+    """The next read over ``lane``, held when its answer is there."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.reached, self.go = threading.Event(), threading.Event()
+        fetch = lane.fetch
+
+        def held(keys: Sequence[str]) -> list[bytes | None]:
+            lane.fetch = fetch  # type: ignore[method-assign]
+            values = fetch(keys)
+            self.reached.set()
+            assert self.go.wait(PATIENCE)
+            return values
+
+        lane.fetch = held  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Return how many tickets the loop found at each of its looks."""
+    found: list[int] = []
+    look = Crossing._look
+
+    def counted(self: Crossing) -> None:
+        found.append(len(self._asked))
+        look(self)
+
+    monkeypatch.setattr(Crossing, "_look", counted)
+    return found
+
+
+@pytest.fixture
+def fetched(monkeypatch: pytest.MonkeyPatch) -> list[list[str]]:
+    """Return the ids of every batch that a lane carried."""
+    batches: list[list[str]] = []
+    fetch = Lane.fetch
+
+    def noted(self: Lane, keys: Sequence[str]) -> list[bytes | None]:
+        batches.append([key.rpartition(":")[2] for key in keys])
+        return fetch(self, keys)
+
+    monkeypatch.setattr(Lane, "fetch", noted)
+    return batches
+
+
+@pytest.fixture
+def opened(shared_server: Server, namespace: str) -> Iterator[Opened]:
+    """Return a function that opens a cache with a lane, whose L2 holds "a" to "e" as their own values."""
+    caches: list[Cache[Any]] = []
+
+    def open_cache(server: Server = shared_server, options: CacheOptions = OPTIONS) -> Cache[Any]:
+        cache: Cache[Any] = Cache.from_url(server.url, namespace=namespace, options=options)
+        cache.start()
+        caches.append(cache)
+        assert cache.set_many({key: key for key in "abcde"})
+        wait_for(lambda: cache._here().cache.stats().listener_connected)
+        lane_of(cache)
+        cache.get("known")  # L1 keeps nothing before the namespace's token is known
+        return cache
+
+    yield open_cache
+    for cache in caches:
+        cache.close()
+
+
+@pytest.fixture
+def pool() -> Iterator[ThreadPoolExecutor]:
+    with ThreadPoolExecutor(8) as threads:
+        yield threads
+
+
+# -- who leads ---------------------------------------------------------------------------------------------------------
+
+
+def test_a_thread_reads_without_the_loop_and_the_main_thread_through_it(
+    opened: Opened, pool: ThreadPoolExecutor, looks: list[int], fetched: list[list[str]]
+) -> None:
+    cache = opened()
+    looks.clear()
+    assert [pool.submit(cache.get, key, MISSING).result(PATIENCE) for key in "abz"] == ["a", "b", MISSING]
+    assert (looks, fetched) == ([], [["a"], ["b"], ["z"]])
+    assert cache.get("c") == "c"
+    assert (looks, fetched) == ([1], [["a"], ["b"], ["z"]])
+    stats = cache.stats()
+    assert (stats.l2.hits, stats.l2.misses) == (3, 2)  # "known", too
+
+
+def test_threads_that_come_meanwhile_share_the_next_batch(
+    opened: Opened, pool: ThreadPoolExecutor, looks: list[int], fetched: list[list[str]]
+) -> None:
+    cache = opened()
+    held = Held(lane_of(cache))
+    looks.clear()
+    first = pool.submit(cache.get, "a")
+    assert held.reached.wait(PATIENCE)
+    rest = [pool.submit(cache.get, key, MISSING) for key in "bcdzb"]
+    wait_for(lambda: len(cache._here().crossing._asked) == 5)
+    held.go.set()
+    assert [read.result(PATIENCE) for read in (first, *rest)] == ["a", "b", "c", "d", MISSING, "b"]
+    assert [sorted(keys) for keys in fetched] == [["a"], ["b", "c", "d", "z"]]
+    assert looks == []
+    assert not cache._here().crossing._lead.locked()
+
+
+def test_the_lead_is_not_passed_on_to_the_main_thread(
+    opened: Opened, pool: ThreadPoolExecutor, looks: list[int], fetched: list[list[str]]
+) -> None:
+    cache = opened()
+    held = Held(lane_of(cache))
+    looks.clear()
+    first = pool.submit(cache.get, "a")
+    assert held.reached.wait(PATIENCE)
+    release = pool.submit(lambda: (wait_for(lambda: cache._here().crossing._asked), held.go.set()))
+    assert cache.get("b") == "b"
+    assert first.result(PATIENCE) == "a"
+    release.result(PATIENCE)
+    assert (looks, fetched) == ([1], [["a"]])
+
+
+def test_an_interrupted_main_thread_takes_nothing_from_who_carries_its_read(
+    opened: Opened, pool: ThreadPoolExecutor, fetched: list[list[str]]
+) -> None:
+    cache, main = opened(), threading.get_ident()
+    lane, asked = lane_of(cache), cache._here().crossing._asked
+    first = Held(lane)
+    reads = [pool.submit(cache.get, "a")]
+    assert first.reached.wait(PATIENCE)
+
+    def interrupt() -> None:
+        wait_for(lambda: asked)  # the main thread waits
+        reads.append(pool.submit(cache.get, "b"))
+        wait_for(lambda: len(asked) == 2)
+        second = Held(lane)
+        first.go.set()
+        assert second.reached.wait(PATIENCE)  # the second thread leads, with both keys
+        signal.pthread_kill(main, signal.SIGINT)
+        pool.submit(lambda: (wait_for(lambda: interrupted), second.go.set()))
+
+    interrupted: list[bool] = []
+    interrupter = pool.submit(interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        cache.get("c")
+    interrupted.append(True)
+    interrupter.result(PATIENCE)
+    assert [read.result(PATIENCE) for read in reads] == ["a", "b"]
+    assert [sorted(keys) for keys in fetched] == [["a"], ["b", "c"]]
+    assert [cache.get(key) for key in "de"] == ["d", "e"]  # the answer that came late was for nobody
+
+
+# -- what holds as it does on the loop ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fenced", [True, False])
+def test_an_invalidation_meanwhile_voids_the_fill(
+    opened: Opened, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch, *, fenced: bool
+) -> None:
+    cache = opened(options=WITH_L1)
+    if not fenced:
+        commit = Local.commit
+
+        def heedless(self: Local, key: str, fence: Any, *rest: Any) -> bool:
+            self._fences[key] = fence
+            return commit(self, key, fence, *rest)
+
+        monkeypatch.setattr(Local, "commit", heedless)
+    held = Held(lane_of(cache))
+    read = pool.submit(cache.get, "a")
+    assert held.reached.wait(PATIENCE)
+    pushes = cache.stats().invalidations["key/remote"]
+    assert cache.invalidate("a")
+    wait_for(lambda: cache.stats().invalidations["key/remote"] > pushes)
+    held.go.set()
+    assert read.result(PATIENCE) == "a"  # it was asked for before
+    assert (cache._here().cache.peek("a") is ABSENT) == fenced
+    assert not cache._here().cache._parts.local._fences
+
+
+def test_what_is_read_over_a_lane_fills_l1(opened: Opened, pool: ThreadPoolExecutor) -> None:
+    cache = opened(options=WITH_L1)
+    wait_for(lambda: pool.submit(cache.get, "a").result(PATIENCE) == "a" and cache._here().cache.peek("a") == "a")
+
+
+def test_what_is_owed_to_redis_is_not_asked_for_over_a_lane_either(
+    opened: Opened, pool: ThreadPoolExecutor, fetched: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = opened()
+    monkeypatch.setattr(Journal, "__len__", lambda _: 1)
+    monkeypatch.setattr(Journal, "__contains__", lambda _, key: key == "a")
+    assert [pool.submit(cache.get, key, MISSING).result(PATIENCE) for key in "ab"] == [MISSING, "b"]
+    assert fetched == [["b"]]
+
+
+def test_a_token_that_is_not_known_is_asked_for_on_the_loop(
+    opened: Opened, pool: ThreadPoolExecutor, fetched: list[list[str]]
+) -> None:
+    cache = opened()
+    assert cache.set("t", "tagged", tags=["t"])
+    on_loop(cache, lambda: cache._here().cache._parts.tags.changed("t"))
+    assert pool.submit(cache.get, "t").result(PATIENCE) == "tagged"
+    assert fetched == [["t"]]
+    assert cache.invalidate_tag("t")
+    assert pool.submit(cache.get, "t", MISSING).result(PATIENCE) is MISSING
+
+
+def test_past_its_tenure_nothing_is_read_over_a_lane(
+    opened: Opened, pool: ThreadPoolExecutor, fetched: list[list[str]]
+) -> None:
+    cache = opened()
+    link: Any = cache._here().cache._parts.shared.link
+    link.tenure.until = 0.0
+    assert pool.submit(cache.get, "a", MISSING).result(PATIENCE) is MISSING
+    assert fetched == []
+
+
+# -- how lanes end -----------------------------------------------------------------------------------------------------
+
+
+def test_a_hung_server_takes_no_longer_than_a_read_may(
+    own_server: Server, opened: Opened, pool: ThreadPoolExecutor, looks: list[int]
+) -> None:
+    cache = opened(own_server, CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=0.2)))
+    lane, before = lane_of(cache), cache.stats().errors["l2/timeout"]
+    looks.clear()
+    with own_server.frozen():
+        began = time.monotonic()
+        assert pool.submit(cache.get, "a", MISSING).result(PATIENCE) is MISSING
+        assert time.monotonic() - began >= 0.2
+        wait_for(lambda: cache.stats().errors["l2/timeout"] == before + 1)
+    assert looks == []  # the loop had it answered, but did not ask again
+    wait_for(lambda: cache._here()._lanes._lane not in (None, lane))  # type: ignore[union-attr]
+    wait_for(lambda: pool.submit(cache.get, "a", MISSING).result(PATIENCE) == "a")
+
+
+def test_a_lost_lane_costs_no_read(shared_server: Server, opened: Opened, pool: ThreadPoolExecutor) -> None:
+    cache = opened()
+    lane = lane_of(cache)
+    port = lane._socket.getsockname()[1]
+    shared_server.client.client_kill(f"127.0.0.1:{port}")
+    assert pool.submit(cache.get, "a", MISSING).result(PATIENCE) == "a"
+    wait_for(lambda: cache._here()._lanes._lane not in (None, lane))  # type: ignore[union-attr]
+    assert not sum(cache.stats().errors.values())
+
+
+def test_an_answer_that_outlives_its_link_is_not_believed(
+    opened: Opened, pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = opened()
+    lane, link = lane_of(cache), cache._here().cache._parts.shared.link
+    assert link is not None
+    again: list[list[str]] = []
+    send = Reader.send
+    monkeypatch.setattr(Reader, "send", lambda self, batch, keys: (again.append(list(keys)), send(self, batch, keys)))
+    held = Held(lane)
+    read = pool.submit(cache.get, "a")
+    assert held.reached.wait(PATIENCE)
+    on_loop(cache, link._reconsider.set)  # type: ignore[attr-defined]
+    wait_for(lambda: lane.ended)
+    wait_for(lambda: link.connection is not None)  # type: ignore[attr-defined]
+    held.go.set()
+    assert read.result(PATIENCE) == "a"
+    assert [keys for keys in again if keys[0].endswith(":a")] == [[f"{cache.space.prefix}a"]]
+
+
+def test_closing_ends_a_read_over_a_lane(own_server: Server, opened: Opened, pool: ThreadPoolExecutor) -> None:
+    cache = opened(own_server)
+    crossing = cache._here().crossing
+    with own_server.frozen():
+        read = pool.submit(cache.get, "a", MISSING)
+        wait_for(lambda: lane_of(cache).busy)
+        began = time.monotonic()
+        cache.close()
+        assert read.result(PATIENCE) is MISSING
+        assert time.monotonic() - began < PATIENCE / 2
+    assert crossing._lead.locked()  # nobody leads any more
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("cacheclient")]
+
+
+def test_a_lane_leads_to_a_master_only(own_server: Server) -> None:
+    async def refused() -> None:
+        connection: Any = Connection(Address("127.0.0.1", own_server.port), 1, None, None)  # type: ignore[arg-type]
+        await asyncio.to_thread(Lane.open, connection, Login())
+
+    own_server.client.replicaof("127.0.0.1", "1")
+    with pytest.raises(UnavailableError, match="is slave, not master"):
+        asyncio.run(refused())

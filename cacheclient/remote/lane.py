@@ -11,7 +11,6 @@ import contextlib
 import socket
 import struct
 from collections.abc import Sequence
-from ssl import SSLWantReadError
 from time import monotonic
 from typing import Any, Final
 
@@ -101,6 +100,9 @@ class Lane:
         role = self._call("ROLE", seconds=login.connect_timeout)
         if role[0] != b"master":
             raise UnavailableError(f"{self.connection.address} is {role[0].decode()}, not master")
+        if login.ssl is not None:  # OpenSSL tries again by itself when the kernel says that time is up
+            self._socket.settimeout(self._timeout)
+            return
         # The kernel keeps the time: a time limit of Python's own costs one more system call with every read.
         self._socket.settimeout(None)
         limit = _TIMEVAL.pack(int(self._timeout), int(self._timeout % 1 * 1_000_000))
@@ -110,7 +112,7 @@ class Lane:
     def _mget(self, keys: Sequence[str]) -> list[bytes | None]:
         try:
             reply = self._call("MGET", *keys, seconds=self._timeout)
-        except (BlockingIOError, SSLWantReadError) as error:
+        except (BlockingIOError, TimeoutError) as error:
             raise timed_out(self._timeout) from error
         except _BROKEN as error:
             raise UnavailableError(f"the connection was lost: {error}") from error

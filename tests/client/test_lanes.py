@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,6 +20,8 @@ from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.reading import Reader
 from cacheclient.remote import Address, Connection, Lane, Login
+from infra.local import binaries
+from infra.local.errors import LocalError
 from tests.conftest import PATIENCE, Server
 
 OPTIONS = CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=PATIENCE))
@@ -101,8 +104,11 @@ def opened(shared_server: Server, namespace: str) -> Iterator[Opened]:
     """Return a function that opens a cache with a lane, whose L2 holds "a" to "e" as their own values."""
     caches: list[Cache[Any]] = []
 
-    def open_cache(server: Server = shared_server, options: CacheOptions = OPTIONS) -> Cache[Any]:
-        cache: Cache[Any] = Cache.from_url(server.url, namespace=namespace, options=options)
+    def open_cache(
+        server: Server = shared_server, options: CacheOptions = OPTIONS, ca: str | None = None
+    ) -> Cache[Any]:
+        url = server.url.replace("redis", "rediss") if ca else server.url
+        cache: Cache[Any] = Cache.from_url(url, namespace=namespace, options=options, ca_file=ca or None)
         cache.start()
         caches.append(cache)
         assert cache.set_many({key: key for key in "abcde"})
@@ -120,6 +126,15 @@ def opened(shared_server: Server, namespace: str) -> Iterator[Opened]:
 def pool() -> Iterator[ThreadPoolExecutor]:
     with ThreadPoolExecutor(8) as threads:
         yield threads
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """Return a folder with a certificate of this machine and its authority."""
+    certificates = pytest.importorskip("infra.certificates")
+    for name, text in certificates.generate(("127.0.0.1", "localhost")).items():
+        (tmp_path / name).write_text(text)
+    return tmp_path
 
 
 # -- who leads ---------------------------------------------------------------------------------------------------------
@@ -268,13 +283,22 @@ def test_past_its_tenure_nothing_is_read_over_a_lane(
 # -- how lanes end -----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("encrypted", [False, True])
 def test_a_hung_server_takes_no_longer_than_a_read_may(
-    own_server: Server, opened: Opened, pool: ThreadPoolExecutor, looks: list[int]
-) -> None:
-    cache = opened(own_server, CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=0.2)))
+    launch: Callable[..., Server], certificate: Path, opened: Opened, pool: ThreadPoolExecutor, looks: list[int],
+    *, encrypted: bool,
+) -> None:  # fmt: skip
+    if encrypted:
+        try:
+            binaries.require_tls(binaries.find())
+        except LocalError as error:
+            pytest.skip(str(error))
+    server = launch("", *_encrypted(certificate)) if encrypted else launch()
+    ca = str(certificate / "ca.crt") if encrypted else ""
+    cache = opened(server, CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=0.2)), ca)
     lane, before = lane_of(cache), cache.stats().errors["l2/timeout"]
     looks.clear()
-    with own_server.frozen():
+    with server.frozen():
         began = time.monotonic()
         assert pool.submit(cache.get, "a", MISSING).result(PATIENCE) is MISSING
         assert time.monotonic() - began >= 0.2
@@ -282,6 +306,14 @@ def test_a_hung_server_takes_no_longer_than_a_read_may(
     assert looks == []  # the loop had it answered, but did not ask again
     wait_for(lambda: cache._here()._lanes._lane not in (None, lane))  # type: ignore[union-attr]
     wait_for(lambda: pool.submit(cache.get, "a", MISSING).result(PATIENCE) == "a")
+    cache.close()
+    server.kill()
+
+
+def _encrypted(folder: Path) -> tuple[str, ...]:
+    files = {"--tls-ca-cert-file": "ca.crt", "--tls-cert-file": "tls.crt", "--tls-key-file": "tls.key"}
+    named = (word for option, name in files.items() for word in (option, str(folder / name)))
+    return ("--tls-auth-clients", "no", *named)
 
 
 def test_a_lost_lane_costs_no_read(shared_server: Server, opened: Opened, pool: ThreadPoolExecutor) -> None:

@@ -61,9 +61,11 @@ def master_killed(scene: Scene) -> Iterator[None]:
 @contextlib.contextmanager
 def handed_over_again_and_again(scene: Scene) -> Iterator[None]:
     """Four forced failovers in a row."""
+    order = partial(scene.environment.ask, "sentinel-0", "SENTINEL", "FAILOVER", scene.environment.set_name)
     for _ in range(4):
         old = scene.master
-        scene.environment.ask("sentinel-0", "SENTINEL", "FAILOVER", scene.environment.set_name)
+        # On a busy machine it may not have heard of its replicas lately, and then refuses for a moment.
+        wait_for(lambda: order() == "OK", "a Sentinel that carries the order out")
         wait_for(partial(_leads_other_than, scene, old), "a new master")
         scene.await_whole()
     yield

@@ -44,7 +44,8 @@ async def shopping(cache: AsyncCache[str], misses: float) -> None:
     """Look keys up until the end."""
     for number in itertools.count():
         new = random.random() < misses  # noqa: S311  no secret
-        await cache.get_or_load(f"new:{os.getpid()}:{number}" if new else f"hot:{number % HOT}", load)
+        key = f"new:{random.getrandbits(64)}"  # pods have the same process ids and counters
+        await cache.get_or_load(key if new else f"hot:{number % HOT}", load)
         await asyncio.sleep(PAUSE)
 
 

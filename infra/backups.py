@@ -15,12 +15,12 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 
 from cacheclient.contract import SENTINEL_AUTH_FILE, BackupEnv, Component, Port, RedisUser, ScriptEnv, TlsFile
 from infra import workloads
+from infra.cron_jobs import cron_job_spec
 from infra.quantities import size_bytes
 from infra.redis_pods import SECRET_DIR, TLS_DIR, scope_of
 from infra.topology import redis_hosts, sentinel_hosts
 
 if TYPE_CHECKING:
-    from pulumi_kubernetes.batch.v1 import CronJobSpecArgsDict
     from pulumi_kubernetes.core.v1 import ContainerArgsDict, PodSpecArgsDict, VolumeArgsDict, VolumeMountArgsDict
 
     from infra.settings import Settings
@@ -28,11 +28,7 @@ if TYPE_CHECKING:
 SCRATCH_DIR: Final = "/scratch"
 STORE_DIR: Final = "/etc/cachestack/object-store"
 KEY_DIR: Final = "/etc/cachestack/backup-keys"
-# A Job that could not start for half an hour is given up: the next one is near. One that runs for 20 minutes hangs.
-STARTING_DEADLINE: Final = 1800
-ACTIVE_DEADLINE: Final = 1200
-RETRIES: Final = 2
-HISTORY: Final = 3
+ACTIVE_DEADLINE: Final = 1200  # seconds: a Job that runs for longer hangs
 
 
 def environment(stack: str, settings: Settings) -> dict[str, str]:
@@ -63,29 +59,6 @@ def environment(stack: str, settings: Settings) -> dict[str, str]:
     if backup.encryption_secret:
         where |= {BackupEnv.KEY_DIR: KEY_DIR, BackupEnv.KEY_ID: backup.encryption_key_id}
     return {str(name): value for name, value in where.items() if value}
-
-
-def cron_job_spec(stack: str, settings: Settings, schedule: str, container: ContainerArgsDict) -> CronJobSpecArgsDict:
-    """Return a CronJob that never runs twice at once."""
-    scope = scope_of(stack, settings)
-    labels = workloads.pod_labels(scope, Component.BACKUP)
-    return {
-        "schedule": schedule,
-        "time_zone": "Etc/UTC",
-        "concurrency_policy": "Forbid",
-        "starting_deadline_seconds": STARTING_DEADLINE,
-        "successful_jobs_history_limit": HISTORY,
-        "failed_jobs_history_limit": HISTORY,
-        "suspend": False,
-        "job_template": {
-            "metadata": {"labels": labels},
-            "spec": {
-                "backoff_limit": RETRIES,
-                "active_deadline_seconds": ACTIVE_DEADLINE,
-                "template": {"metadata": {"labels": labels}, "spec": _pod(settings, container)},
-            },
-        },
-    }
 
 
 def job_container(stack: str, settings: Settings, *arguments: str, memory: str) -> ContainerArgsDict:
@@ -151,15 +124,16 @@ class Backups(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=child,
         )
+        labels = workloads.pod_labels(scope, Component.BACKUP)
         for job, schedule, memory, arguments in (
             (Component.BACKUP.value, backup.schedule, backup.memory, ("backup", "--kind", "scheduled")),
             (f"{Component.BACKUP}-drill", backup.drill_schedule, backup.drill_memory, ("drill",)),
         ):
-            container = job_container(stack, settings, *arguments, memory=memory)
+            pod = _pod(settings, job_container(stack, settings, *arguments, memory=memory))
             CronJob(
                 job,
                 metadata=workloads.metadata(scope, Component.BACKUP, job),
-                spec=cron_job_spec(stack, settings, schedule, container),
+                spec=cron_job_spec(labels, schedule, ACTIVE_DEADLINE, pod),
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[account]),
             )
         self.register_outputs({})

@@ -15,10 +15,10 @@ from pulumi_kubernetes.core.v1 import ServiceAccount
 
 from cacheclient.contract import Component, Env
 from infra import clients, workloads
+from infra.cron_jobs import cron_job_spec
 from infra.redis_pods import scope_of
 
 if TYPE_CHECKING:
-    from pulumi_kubernetes.batch.v1 import CronJobSpecArgsDict
     from pulumi_kubernetes.core.v1 import ContainerArgsDict, PodSpecArgsDict, VolumeArgsDict, VolumeMountArgsDict
 
     from infra.settings import Settings
@@ -26,11 +26,7 @@ if TYPE_CHECKING:
 PLAN_DIR: Final = "/etc/cachestack/warm"
 PLAN_KEY: Final = "warm.toml"
 DATA_DIR: Final = "/data"
-# A Job that could not start for half an hour is given up: what it would warm is being loaded by then.
-STARTING_DEADLINE: Final = 1800
 GRACE: Final = 60  # seconds beyond the plan's own deadline, and to stop in
-RETRIES: Final = 2
-HISTORY: Final = 3
 # A warm-up has no readers, so no L1; and it waits for Redis longer than a request may.
 _L2_TIMEOUT: Final = 2.0
 
@@ -58,28 +54,6 @@ def container(stack: str, settings: Settings, plan: str) -> ContainerArgsDict:
     made["env"] = workloads.environment(environment(stack, settings))
     made["volume_mounts"] = _mounts(settings)
     return made
-
-
-def cron_job_spec(stack: str, settings: Settings, plan: str, schedule: str, deadline: int) -> CronJobSpecArgsDict:
-    """Return a CronJob that never runs twice at once; ``deadline`` in seconds."""
-    labels = workloads.pod_labels(scope_of(stack, settings), Component.WARMER)
-    return {
-        "schedule": schedule,
-        "time_zone": "Etc/UTC",
-        "concurrency_policy": "Forbid",
-        "starting_deadline_seconds": STARTING_DEADLINE,
-        "successful_jobs_history_limit": HISTORY,
-        "failed_jobs_history_limit": HISTORY,
-        "suspend": False,
-        "job_template": {
-            "metadata": {"labels": labels},
-            "spec": {
-                "backoff_limit": RETRIES,
-                "active_deadline_seconds": deadline + GRACE,
-                "template": {"metadata": {"labels": labels}, "spec": _pod(settings, container(stack, settings, plan))},
-            },
-        },
-    }
 
 
 def plan_mounts(settings: Settings) -> list[VolumeMountArgsDict]:
@@ -134,15 +108,16 @@ class Warmers(pulumi.ComponentResource):
             automount_service_account_token=False,
             opts=pulumi.ResourceOptions(parent=self),
         )
+        labels = workloads.pod_labels(scope, Component.WARMER)
         for plan, schedule, deadline in (
             ("full", wanted.full_schedule, wanted.full_deadline_seconds),
             ("hot", wanted.hot_schedule, wanted.hot_deadline_seconds),
         ):
-            job = f"{Component.WARMER}-{plan}"
+            job, pod = f"{Component.WARMER}-{plan}", _pod(settings, container(stack, settings, plan))
             CronJob(
                 job,
                 metadata=workloads.metadata(scope, Component.WARMER, job),
-                spec=cron_job_spec(stack, settings, plan, schedule, deadline),
+                spec=cron_job_spec(labels, schedule, deadline + GRACE, pod),
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[account]),
             )
         self.register_outputs({})

@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
 
-from cacheclient import AsyncCache, CacheOptions, L1Options
+from cacheclient import AsyncCache, CacheOptions, L1Options, Limit
 from cacheclient.errors import CacheError
 from examples.fingerprint.exposition import exposed
 
@@ -21,6 +21,8 @@ _PAUSE: Final = 0.004  # seconds between two reads of a caller
 _CALLERS: Final = 4
 _POPULAR: Final = 40
 _SLOW_LOAD: Final = 0.05
+_LOCKED: Final = 0.5  # seconds for which a caller keeps the lock: longer than the others wait for it
+_LOCK_WAIT: Final = 0.1
 _VALUE: Final = "v" * 1024
 
 
@@ -32,6 +34,7 @@ class Mode(StrEnum):
     MISSES = "misses"
     FAILING = "failing"
     SLOW = "slow"
+    LOCKING = "locking"
 
 
 class Application:
@@ -39,6 +42,7 @@ class Application:
 
     def __init__(self, cache: AsyncCache[Any]) -> None:
         self._cache = cache
+        self._limiter = cache.rate_limiter("reads", Limit(1_000_000, per=1))  # refuses nobody
         self._unread = itertools.count()
         self.mode = Mode.HITS
 
@@ -51,7 +55,11 @@ class Application:
             number = next(self._unread)
             key = f"popular:{number % _POPULAR}" if self.mode is Mode.HITS else f"{self.mode}:{number}"
             try:
+                await self._limiter.hit("drill")
                 await self._cache.get_or_load(key, self._load)
+                if self.mode is Mode.LOCKING:
+                    async with self._cache.lock("drill", wait=_LOCK_WAIT):
+                        await asyncio.sleep(_LOCKED)
             except (LookupError, CacheError):
                 continue  # what the loader was told to raise; or Redis is away and the drill is about that
 

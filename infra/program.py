@@ -75,21 +75,13 @@ def deploy() -> None:
         first.append(Backups("backups", stack, settings, opts=opts))
     guarded = pulumi.ResourceOptions(depends_on=first, protect=settings.protect)
     ha = RedisHA("redis-ha", stack, settings, opts=pulumi.ResourceOptions.merge(opts, guarded))
+    # After the set, without which they have nothing to serve. Nothing depends on them, so the engine would delete them
+    # first, and only then refuse to destroy the set: they are protected like it.
+    after = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ha], protect=settings.protect))
     if settings.api.enabled:
-        # After the set, without which it has nothing to serve. Nothing is lost with it: it is not protected.
-        CacheApi(
-            "cache-api",
-            stack,
-            settings,
-            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ha])),
-        )
+        CacheApi("cache-api", stack, settings, opts=after)
     if settings.warmup.enabled:
-        Warmers(
-            "warmers",
-            stack,
-            settings,
-            opts=pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ha])),
-        )
+        Warmers("warmers", stack, settings, opts=after)
     for name, value in exports(stack, settings, ha.sentinel_address).items():
         pulumi.export(name, value)
 

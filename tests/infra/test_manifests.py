@@ -217,12 +217,13 @@ def test_the_claims_are_those_that_the_stateful_sets_will_look_for(
     assert found == expected
 
 
-def test_the_set_of_production_is_protected_but_for_the_files_that_an_edit_replaces(render_once: RenderOnce) -> None:
+def test_production_is_protected_but_for_the_files_that_an_edit_replaces(render_once: RenderOnce) -> None:
+    guarded = (":RedisHA", ":CacheApi", ":Warmers")  # the rest goes after them: the set depends on it
     for stack, protected in (("prod", True), ("dev", False)):
         for registration in render_once(stack).registrations:
-            of_the_set = "RedisHA" in registration.urn or registration.properties.get("kind") == "Namespace"
-            replaced = registration.properties.get("kind") == "ConfigMap"
-            assert registration.protect is (protected and of_the_set and not replaced), registration.urn
+            kind = registration.properties.get("kind")
+            kept = kind == "Namespace" or any(name in registration.urn for name in guarded)
+            assert registration.protect is (protected and kept and kind != "ConfigMap"), registration.urn
 
 
 def test_a_larger_volume_changes_claims_only_never_the_stateful_set(render_once: RenderOnce) -> None:

@@ -183,6 +183,15 @@ def namespace() -> str:
     return f"test{next(_numbers)}"
 
 
+def wait_for(condition: Callable[[], Any], within: float = PATIENCE) -> Any:
+    """Do the same as ``until``, in a thread."""
+    deadline = time.monotonic() + within
+    while not (result := condition()):
+        assert time.monotonic() < deadline, f"still not so after {within:g} s"
+        time.sleep(0.005)
+    return result
+
+
 async def until(condition: Callable[[], Any], within: float = PATIENCE) -> Any:
     """Wait until ``condition()`` is true and return what it gave; fail if that takes more than ``within`` seconds."""
     deadline = time.monotonic() + within

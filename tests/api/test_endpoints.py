@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import time
-from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -20,15 +18,7 @@ from cacheclient.contract import AUDIT_LENGTH, Env
 from cacheclient.errors import ConfigurationError
 from cacheclient.gcra import Limit
 from tests.api.conftest import ALICE, BOB, Pod, bearer
-from tests.conftest import PATIENCE, Server
-
-
-def eventually(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "still not so"
-        time.sleep(0.01)
-    return found
+from tests.conftest import PATIENCE, Server, wait_for
 
 
 @pytest.fixture
@@ -58,13 +48,13 @@ def test_every_pod_forgets(pod: Pod, cache: Cache[Any], body: dict[str, Any], go
     keys = {"user:42:a": [], "user:42:b": ["team"], "user:7:a": ["team"]}
     for key, tags in keys.items():
         cache.set(key, key, tags=tags)
-    eventually(lambda: [cache.get(key) for key in keys] and cache.stats().l1.entries == 3)
+    wait_for(lambda: [cache.get(key) for key in keys] and cache.stats().l1.entries == 3)
     answer = post(pod(), "invalidate", body)
     assert answer.status_code == 200
     (kind,) = {"key", "tag", "pattern"} & body.keys()
     counted = {"entries": len(gone)} if kind == "pattern" else {}
     assert answer.json() == {kind: body[kind], "scope": "all_pods", "acknowledged": True, **counted}
-    eventually(lambda: {key for key in keys if cache.get(key) is None} == gone)
+    wait_for(lambda: {key for key in keys if cache.get(key) is None} == gone)
 
 
 def test_what_redis_does_not_have_yet_is_accepted_and_sent_later(pod: Pod, own_server: Server, namespace: str) -> None:
@@ -73,7 +63,7 @@ def test_what_redis_does_not_have_yet_is_accepted_and_sent_later(pod: Pod, own_s
     with own_server.frozen():
         answer = post(client, "invalidate", {"key": "a"})
         assert (answer.status_code, answer.json()["acknowledged"]) == (202, False)
-    eventually(lambda: own_server.client.get(f"{namespace}:v1:a") != b"x")
+    wait_for(lambda: own_server.client.get(f"{namespace}:v1:a") != b"x")
 
 
 def test_explain_says_what_each_tier_holds(pod: Pod, cache: Cache[Any]) -> None:

@@ -20,8 +20,8 @@ from cacheclient.contract import Env
 from cacheclient.events import Event, Priority
 from cacheclient.warming import Files, Outcome, Report, Warmer
 from tests.api.conftest import Pod, bearer
-from tests.api.test_endpoints import eventually, post
-from tests.conftest import Server
+from tests.api.test_endpoints import post
+from tests.conftest import Server, wait_for
 
 
 class Held:
@@ -70,7 +70,7 @@ def test_a_job_runs_here_and_every_pod_tells_of_it(pod: Pod) -> None:
     again = post(two, "prewarm", {"type": "all"}).json()  # that of the same plan, wherever it runs
     assert again["id"] == job["id"]
     warm.go()
-    done = eventually(lambda: (found := told(two, job))["state"] == "done" and found)
+    done = wait_for(lambda: (found := told(two, job))["state"] == "done" and found)
     assert (done["report"]["loaded"], done["report"]["per_second"]) == (3, 1.5)
     assert told(one, job) == done
     assert warm.plans == ["full"]
@@ -102,7 +102,7 @@ def test_a_pod_that_stops_cancels_its_jobs(pod: Pod, shared_server: Server, name
     warm = Held()
     client = pod(warm=warm)
     job = post(client, "prewarm", {"type": "hot"}).json()
-    eventually(lambda: warm.plans)
+    wait_for(lambda: warm.plans)
     client.__exit__()
     assert warm.cancelled
     assert json.loads(shared_server.client.get(f"{namespace}:job:{job['id']}"))["state"] == "cancelled"
@@ -179,9 +179,9 @@ def test_without_a_warmer_the_fleet_is_asked_to_act(pod: Pod, shared_server: Ser
     with Cache.from_url(shared_server.url, namespace=namespace) as cache:
         runtime = cache._here()
         runtime.cache.on_prewarm(heard.append)
-        eventually(lambda: cache.stats().listener_connected)
+        wait_for(lambda: cache.stats().listener_connected)
         answer = post(client, "prewarm", {"type": "critical", "async": True, "priority": "low"})
-        (event,) = eventually(lambda: heard)
+        (event,) = wait_for(lambda: heard)
     assert (event.plan, event.priority, event.key_pattern) == ("critical", "low", f"{namespace}:v1:*")
     assert (answer.status_code, answer.json()["state"]) == (202, "announced")
     assert told(client, answer.json())["state"] == "announced"

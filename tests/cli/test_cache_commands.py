@@ -17,7 +17,7 @@ import pytest
 from cacheclient import Cache
 from cacheclient.cli import statistics
 from cacheclient.contract import Env, ExitCode
-from tests.conftest import PATIENCE, free_port
+from tests.conftest import PATIENCE, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -167,10 +167,7 @@ def test_an_interrupted_migration_goes_on_where_it_was(cached: Run, opened: Call
     new = opened(2)
     slowly = [sys.executable, "-m", "cacheclient", "migrate", "1", "--version", "2", "--rate", "800"]
     with subprocess.Popen(slowly, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        deadline = time.monotonic() + PATIENCE
-        while not new.count():
-            assert time.monotonic() < deadline
-            time.sleep(0.01)
+        wait_for(new.count)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, out) == (ExitCode.INTERRUPTED, "")

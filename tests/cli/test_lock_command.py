@@ -6,14 +6,13 @@ import json
 import signal
 import subprocess
 import sys
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from cacheclient import Cache
 from cacheclient.contract import Env, ExitCode
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -23,13 +22,6 @@ if TYPE_CHECKING:
     from tests.conftest import Server
 
 LOCK = [sys.executable, "-m", "cacheclient", "lock"]
-
-
-def until(condition: Any) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
 
 
 @pytest.fixture
@@ -86,7 +78,7 @@ def test_a_lost_lock_ends_the_command(
     begun = tmp_path / "begun"
     command = [*LOCK, "job", "--timeout", "0.5", "--", "sh", "-c", f"touch {begun}; exec sleep 60"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        until(begun.exists)
+        wait_for(begun.exists)
         own_server.client.set(f"{namespace}:lock:job", "another")
         _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == ExitCode.FAILED
@@ -103,7 +95,7 @@ def test_who_ends_it_ends_the_command_and_frees_the_lock(
     begun = tmp_path / "begun"
     command = [*LOCK, "job", "--", "sh", "-c", f"touch {begun}; exec sleep 60"]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        until(begun.exists)
+        wait_for(begun.exists)
         process.send_signal(number)
         _, err = process.communicate(timeout=PATIENCE)
     assert (process.returncode, err) == (code, "")

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import pytest
 import redis
 
-from tests.conftest import PATIENCE, Server
+from tests.conftest import PATIENCE, Server, wait_for
 
 SLOTS: Final = 16384
 NODE_TIMEOUT: Final = 1000  # milliseconds
@@ -19,18 +18,10 @@ _SETTINGS: Final = (
     "--repl-diskless-sync-delay", "0", "--cluster-allow-reads-when-down", "yes",
     "--cluster-replica-validity-factor", "0",
 )  # fmt: skip
+_FORMING: Final = 3 * PATIENCE  # seconds: nodes find each other by gossip
 # Clusters by the server of their nodes; the first of this machine runs in every test run, the others in test-compat.
 KINDS: Final = {"cluster": "", "cluster-redis-6.2": "redis-6.2", "cluster-valkey-9.1": "valkey-9.1"}
 EACH_KIND: Final = [pytest.param(kind, marks=[pytest.mark.slow] if server else []) for kind, server in KINDS.items()]
-
-
-def now(condition: Callable[[], Any], within: float = 3 * PATIENCE) -> Any:
-    """Wait, in a thread, until ``condition()`` is true, and return what it gave."""
-    deadline = time.monotonic() + within
-    while not (result := condition()):
-        assert time.monotonic() < deadline, f"still not so after {within:g} s"
-        time.sleep(0.02)
-    return result
 
 
 def _encrypted(folder: Path) -> tuple[str, ...]:
@@ -68,11 +59,14 @@ class RedisCluster:
             master.ask("CLUSTER", "SET-CONFIG-EPOCH", str(epoch + 1))
         for other in self.servers[1:]:
             self.meet(other)
-        now(lambda: all(self.knows(server, len(self.servers)) for server in self.servers))
+        wait_for(lambda: all(self.knows(server, len(self.servers)) for server in self.servers), _FORMING)
         for master, replica in zip(self.masters, self.replicas, strict=False):
             replica.ask("CLUSTER", "REPLICATE", self.id(master))
-        now(lambda: all(self.info(server)["cluster_state"] == "ok" for server in self.servers))
-        now(lambda: all(replica.client.info("replication")["master_link_status"] == "up" for replica in self.replicas))
+        wait_for(lambda: all(self.info(server)["cluster_state"] == "ok" for server in self.servers), _FORMING)
+        wait_for(
+            lambda: all(replica.client.info("replication")["master_link_status"] == "up" for replica in self.replicas),
+            _FORMING,
+        )
 
     def node(self) -> Server:
         """Start a server that belongs to no cluster yet."""
@@ -130,7 +124,7 @@ class RedisCluster:
 
     def owner(self, slot: int) -> Server:
         """Return the server that says of itself that it is the master of ``slot``."""
-        return now(lambda: next((s for s in self.servers if s.alive and self._owns(s, slot)), None))
+        return wait_for(lambda: next((s for s in self.servers if s.alive and self._owns(s, slot)), None), _FORMING)
 
     @staticmethod
     def _owns(server: Server, slot: int) -> bool:

@@ -22,19 +22,11 @@ from cacheclient.reading import Reader
 from cacheclient.remote import Address, Connection, Lane, Login
 from infra.local import binaries
 from infra.local.errors import LocalError
-from tests.conftest import PATIENCE, Server
+from tests.conftest import PATIENCE, Server, wait_for
 
 OPTIONS = CacheOptions(l1=L1Options(max_entries=0), l2=L2Options(timeout=PATIENCE))
 WITH_L1 = CacheOptions(l1=L1Options(jitter=0), l2=L2Options(timeout=PATIENCE))
 Opened = Callable[..., Cache[Any]]
-
-
-def wait_for(condition: Callable[[], Any]) -> Any:
-    deadline = time.monotonic() + PATIENCE
-    while not (found := condition()):
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
-    return found
 
 
 def lane_of(cache: Cache[Any]) -> Lane:

@@ -12,7 +12,6 @@ import textwrap
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -29,16 +28,9 @@ from cacheclient import (
     SyncOptions,
 )
 from cacheclient.testing import Fleet
-from tests.conftest import PATIENCE, Server, free_port
+from tests.conftest import PATIENCE, Server, free_port, wait_for
 
 OPTIONS = CacheOptions(l1=L1Options(jitter=0), sync=SyncOptions(max_staleness=0.3))
-
-
-def wait_for(condition: Callable[[], Any]) -> None:
-    deadline = time.monotonic() + PATIENCE
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.005)
 
 
 def threads_of_ours() -> list[str]:

@@ -12,7 +12,8 @@ import pytest
 
 from cacheclient import AsyncCache, CacheOptions, L1Options, LockOptions, SyncOptions
 from cacheclient.errors import UnavailableError
-from cacheclient.remote import Address
+from cacheclient.remote import Address, FixedTopology, Link, Login, RedisStore, parse
+from cacheclient.stats import Stats
 from cacheclient.testing import Fleet
 from tests.conftest import Server, until
 
@@ -23,6 +24,18 @@ def nothing_ends_unseen(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     yield
     unseen = [r.getMessage() for r in caplog.get_records("call") if r.name == "asyncio" and r.levelno >= logging.ERROR]
     assert not unseen
+
+
+@contextlib.asynccontextmanager
+async def store_on(server: Server, within: float = 5.0) -> AsyncIterator[RedisStore]:
+    """Open the operations on one server, without a cache; ``within`` is their time limit in seconds."""
+    stats = Stats()
+    link = Link(FixedTopology(parse(server.url).nodes[0]), Login(timeout=within), stats)
+    await link.start()
+    try:
+        yield RedisStore(link, stats, within)
+    finally:
+        await link.close()
 
 
 class Hand:

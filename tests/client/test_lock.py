@@ -25,9 +25,9 @@ from cacheclient.errors import (
 )
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, lock_key, next_pause
-from cacheclient.remote import Attempt, FixedTopology, Link, LocalLocks, LockStore, Login, RedisLocks, RedisStore, parse
-from cacheclient.stats import Stats
+from cacheclient.remote import Attempt, LocalLocks, LockStore, RedisLocks
 from cacheclient.testing import FakeClock
+from tests.client.conftest import store_on
 from tests.conftest import BINARIES, Server, until
 
 KEY = "ns:lock:job"
@@ -35,13 +35,8 @@ KEY = "ns:lock:job"
 
 @contextlib.asynccontextmanager
 async def locks_on(server: Server, within: float = 5.0) -> AsyncIterator[RedisLocks]:
-    stats = Stats()
-    link = Link(FixedTopology(parse(server.url).nodes[0]), Login(timeout=within), stats)
-    await link.start()
-    try:
-        yield RedisLocks(RedisStore(link, stats, within))
-    finally:
-        await link.close()
+    async with store_on(server, within) as store:
+        yield RedisLocks(store)
 
 
 @pytest.fixture(scope="module", params=["memory", *BINARIES])

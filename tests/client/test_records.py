@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
@@ -11,24 +10,13 @@ import pytest
 from cacheclient import AsyncCache, ConfigurationError, UnavailableError
 from cacheclient.contract import Channel, Record
 from cacheclient.events import Event, Priority, decode
-from cacheclient.remote import FixedTopology, Link, LocalRecords, Login, Records, RedisRecords, RedisStore, parse
-from cacheclient.stats import Stats
+from cacheclient.remote import LocalRecords, Records, RedisRecords
 from cacheclient.testing import FakeClock, Fleet
+from tests.client.conftest import store_on
 from tests.conftest import BINARIES, Server, until
 
 KEY = "ns:job:1"
 Open = Callable[..., Awaitable[AsyncCache]]
-
-
-@contextlib.asynccontextmanager
-async def records_on(server: Server, within: float = 5.0) -> AsyncIterator[RedisRecords]:
-    stats = Stats()
-    link = Link(FixedTopology(parse(server.url).nodes[0]), Login(timeout=within), stats)
-    await link.start()
-    try:
-        yield RedisRecords(RedisStore(link, stats, within))
-    finally:
-        await link.close()
 
 
 @pytest.fixture(scope="module", params=["memory", *BINARIES])
@@ -42,8 +30,8 @@ async def records(backend: Server | None) -> AsyncIterator[Records]:
         yield LocalRecords()
         return
     backend.client.flushall()
-    async with records_on(backend) as records:
-        yield records
+    async with store_on(backend) as store:
+        yield RedisRecords(store)
 
 
 async def test_the_first_who_creates_a_record_has_it_and_the_others_see_it(records: Records) -> None:
@@ -85,7 +73,8 @@ async def test_a_log_keeps_about_its_length(records: Records, backend: Server | 
 
 
 async def test_what_redis_does_not_acknowledge_is_raised(own_server: Server) -> None:
-    async with records_on(own_server, within=0.2) as records:
+    async with store_on(own_server, within=0.2) as store:
+        records = RedisRecords(store)
         await records.put(KEY, b"x", 60)
         own_server.kill()
         with pytest.raises(UnavailableError):

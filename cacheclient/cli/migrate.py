@@ -5,10 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import asdict
-from importlib import import_module
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -19,7 +17,9 @@ from cacheclient.cli.command import Failure
 from cacheclient.cli.connected import connected
 from cacheclient.cli.output import AsJson, console, print_json
 from cacheclient.contract import ExitCode
+from cacheclient.errors import ConfigurationError
 from cacheclient.migration import Migration, Transform
+from cacheclient.named import function_named
 
 _SHOWN: Final = 5  # errors that are told one by one; --json has up to a hundred
 
@@ -81,15 +81,10 @@ def _transform(name: str) -> Transform:
     module, colon, attribute = name.partition(":")
     if not (module and colon and attribute):
         raise Failure(f"--transform {name}: MODULE:FUNCTION, such as shop.schema:upgrade", ExitCode.USAGE)
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
     try:
-        found: Callable[[Any], Any] = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise Failure(f"--transform {name}: {error}", ExitCode.USAGE) from error
-    if not callable(found):
-        raise Failure(f"--transform {name}: a function, not {type(found).__name__}", ExitCode.USAGE)
-    return found
+        return function_named(name)
+    except ConfigurationError as error:
+        raise Failure(f"--transform {error}", ExitCode.USAGE) from error
 
 
 def _tell(done: Migration, *, dry_run: bool) -> None:

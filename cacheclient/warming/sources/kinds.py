@@ -5,12 +5,9 @@ Other packages add theirs by entry points of the group ``cachestack.warming``, e
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import import_module
 from importlib.metadata import entry_points
-from pathlib import Path
 from typing import Annotated, Any, Final
 
 import msgspec
@@ -19,6 +16,7 @@ from msgspec import Meta
 from cacheclient.batch import ManyLoader
 from cacheclient.cache import AsyncCache
 from cacheclient.errors import ConfigurationError
+from cacheclient.named import function_named
 from cacheclient.remote import read_secret
 from cacheclient.warming.items import PLANS, Source
 from cacheclient.warming.sources.files import FORMATS, Files
@@ -201,19 +199,12 @@ def kinds() -> dict[str, Kind]:
 
 
 def loader(name: str) -> ManyLoader[Any]:
-    """Return the function that ``module:function`` names; modules in the working directory are found, too.
+    """Return the function that ``module:function`` names; see ``function_named``.
 
     Raises:
         ConfigurationError: if there is none.
     """
-    module, _, attribute = name.partition(":")
-    if (here := str(Path.cwd())) not in sys.path:
-        sys.path.insert(0, here)
     try:
-        found = getattr(import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        raise ConfigurationError(f"load: {name}: {error}") from error
-    if not callable(found):
-        raise ConfigurationError(f"load: {name}: a function, not {type(found).__name__}")
-    made: ManyLoader[Any] = found
-    return made
+        return function_named(name)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"load: {error}") from error

@@ -281,6 +281,13 @@ def assemble(
     )  # fmt: skip
 
 
+def ask_for_prewarm(invalidation: Invalidation, hearing: Hearing, pattern: str, priority: Priority, plan: str) -> None:
+    """Ask every process to pre-warm what matches ``pattern`` of whole Redis keys: others by an event, this one now."""
+    event = invalidation.event(EventType.PREWARM, pattern, priority, plan)
+    hearing.prewarm(event)
+    invalidation.announce(event)
+
+
 def _prewarmer(
     space: KeySpace, records: Records, invalidation: Invalidation, hearing: Hearing
 ) -> Callable[[float], Awaitable[bool]]:
@@ -292,9 +299,7 @@ def _prewarmer(
                 return False
         except UnavailableError:
             return False
-        event = invalidation.event(EventType.PREWARM, f"{space.prefix}*", Priority.LOW, "hot")
-        hearing.prewarm(event)
-        invalidation.announce(event)
+        ask_for_prewarm(invalidation, hearing, f"{space.prefix}*", Priority.LOW, "hot")
         return True
 
     return prewarm

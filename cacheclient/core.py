@@ -10,9 +10,9 @@ from cacheclient import tags as tag_names
 from cacheclient.auditor import Versions
 from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
-from cacheclient.connect import Connect, assemble, connect
+from cacheclient.connect import Connect, ask_for_prewarm, assemble, connect
 from cacheclient.errors import ClosedError
-from cacheclient.events import Event, EventType, Priority
+from cacheclient.events import Event, Priority
 from cacheclient.jobs import Terms
 from cacheclient.keys import Glob, KeySpace
 from cacheclient.options import CacheOptions
@@ -124,9 +124,8 @@ class Core(Generic[T]):
             ConfigurationError: if the pattern cannot be one.
         """
         self._check_open()
-        event = self._invalidation.event(EventType.PREWARM, self.space.prefix + Glob(pattern).pattern, priority, plan)
-        self._parts.hearing.prewarm(event)
-        self._invalidation.announce(event)
+        whole = self.space.prefix + Glob(pattern).pattern
+        ask_for_prewarm(self._invalidation, self._parts.hearing, whole, priority, plan)
 
     @property
     def records(self) -> Records:

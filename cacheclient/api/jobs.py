@@ -95,11 +95,10 @@ class Jobs:
             UnavailableError: if Redis cannot be told of it; then nothing has begun.
         """
         job = new_job(wanted, self._now(), runs=self._warm is not None)
+        await self._keep(job)
         if self._warm is None:
-            await self._keep(job)
             self._cache().request_prewarm(job.plan, priority=job.priority)
             return job
-        await self._keep(job)
         holder = await self._cache().records.create(self._turn(job.plan), job.id.encode(), _LOST)
         if holder is not None:
             running = await self.find(holder.decode())

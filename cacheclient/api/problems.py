@@ -18,8 +18,8 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 
 from cacheclient.api.bodies import BRANCHES
 from cacheclient.errors import ClosedError, ConfigurationError, UnavailableError
+from cacheclient.ratelimit.headers import PROBLEM_JSON
 
-MEDIA_TYPE: Final = "application/problem+json"
 _RETRY: Final = {"Retry-After": "1"}  # seconds: a failover takes some more, and then it is asked again
 _LONGEST: Final = 20  # faults of one body that are told
 
@@ -67,7 +67,7 @@ class Problem(Exception):  # noqa: N818  RFC 9457's word, and it is an answer ra
         """Return the answer."""
         return JSONResponse(
             self.body(request_id), self.status, headers={**self.headers, "X-Request-ID": request_id},
-            media_type=MEDIA_TYPE,
+            media_type=PROBLEM_JSON,
         )  # fmt: skip
 
 
@@ -134,7 +134,7 @@ def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
     return {
         status: {
             "description": HTTPStatus(status).phrase,
-            "content": {MEDIA_TYPE: {"schema": schema, "example": _EXAMPLES[status].body("7f8e0c2b9d")}},
+            "content": {PROBLEM_JSON: {"schema": schema, "example": _EXAMPLES[status].body("7f8e0c2b9d")}},
         }
         for status in statuses
     }

@@ -63,7 +63,8 @@ def parse_plans(raw: Mapping[str, Any], name: str = "plan file") -> PlanFile:
     listed = _expected(raw.get("sources", []), list, "sources: a list of tables is needed: [[sources]]", faults)
     if not listed:
         faults.append("sources: missing; at least one [[sources]]")
-    told = [one for number, table in enumerate(listed) if (one := _source(table, f"sources[{number}]", faults))]
+    known = kinds()
+    told = [one for number, table in enumerate(listed) if (one := _source(table, f"sources[{number}]", known, faults))]
     names = [settings.name for _, settings in told]
     faults += [f"sources: two are named {one!r}" for one in sorted(set(names)) if names.count(one) > 1]
     if faults:
@@ -83,12 +84,12 @@ def _plans(raw: Mapping[str, Any], faults: list[str]) -> dict[str, PlanSettings]
     return found
 
 
-def _source(raw: object, path: str, faults: list[str]) -> tuple[Kind, SourceSettings] | None:
+def _source(raw: object, path: str, known: Mapping[str, Kind], faults: list[str]) -> tuple[Kind, SourceSettings] | None:
     """Return the kind and the settings of one source; None if there are faults, which are added."""
     table = _expected(raw, dict, f"{path}: a table is needed", faults)
     if not table:
         return None
-    known, name = kinds(), table.get("kind")
+    name = table.get("kind")
     if not isinstance(name, str) or name not in known:
         near = get_close_matches(str(name), known, n=1)
         hint = f"did you mean {near[0]}?" if near and name is not None else f"allowed: {', '.join(known)}"

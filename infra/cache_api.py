@@ -4,15 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-import msgspec
 import pulumi
 from pulumi_kubernetes.apps.v1 import Deployment
 from pulumi_kubernetes.core.v1 import Service, ServiceAccount
 from pulumi_kubernetes.policy.v1 import PodDisruptionBudget
 
 from cacheclient.contract import API_FACTORY, Component, Env, Port
-from cacheclient.savings import Prices
 from infra import clients, warmers, workloads
+from infra.monitoring import prices
 from infra.redis_pods import TLS_VERSION, scope_of
 from infra.topology import host
 
@@ -52,14 +51,18 @@ def environment(stack: str, settings: Settings) -> dict[str, str]:
             Env.JWT_SCOPE: api.jwt_scope,
         }
     own[Env.API_LIMIT] = f"{per_minute}/60" if (per_minute := api.requests_per_minute) else "0"
-    prices = Prices(**msgspec.structs.asdict(settings.cost)).to_env()
     plan = warmers.plan_variables() if api.warms else {}
     return (
         clients.environment(stack, settings)
-        | prices
+        | prices(settings.cost).to_env()
         | plan
         | {name.value: value for name, value in own.items() if value}
     )
+
+
+def address(settings: Settings) -> str:
+    """Return where clients in the cluster reach the API."""
+    return f"http://{host(Component.API.value, settings.namespace)}:{Port.API.value}"
 
 
 def _volumes(settings: Settings) -> list[VolumeArgsDict]:
@@ -159,5 +162,4 @@ class CacheApi(pulumi.ComponentResource):
             spec=workloads.service_spec(workloads.selector(scope, Component.API), {"http": Port.API.value}),
             opts=pulumi.ResourceOptions(parent=self, depends_on=[deployment]),
         )
-        self.address = f"http://{host(Component.API.value, scope.namespace)}:{Port.API.value}"
-        self.register_outputs({"address": self.address})
+        self.register_outputs({"address": address(settings)})

@@ -17,16 +17,15 @@ from pulumi_kubernetes.core.v1 import Namespace
 from pulumi_kubernetes.scheduling.v1 import PriorityClass
 
 from cacheclient import strict
-from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Component, Label, Port, RedisUser, set_name
-from infra import clients, stack_files
+from cacheclient.contract import APP_NAME, DASHBOARD_UIDS, Label, Port, RedisUser, set_name
+from infra import cache_api, clients, stack_files
 from infra.backups import Backups
-from infra.cache_api import CacheApi
 from infra.monitoring import Monitoring
 from infra.network import Policies
 from infra.redis_ha import RedisHA
 from infra.redis_pods import scope_of
 from infra.settings import Settings, parse
-from infra.topology import host, sentinel_hosts
+from infra.topology import sentinel_hosts
 from infra.warmers import Warmers
 
 if TYPE_CHECKING:
@@ -79,7 +78,7 @@ def deploy() -> None:
     # first, and only then refuse to destroy the set: they are protected like it.
     after = pulumi.ResourceOptions.merge(opts, pulumi.ResourceOptions(depends_on=[ha], protect=settings.protect))
     if settings.api.enabled:
-        CacheApi("cache-api", stack, settings, opts=after)
+        cache_api.CacheApi("cache-api", stack, settings, opts=after)
     if settings.warmup.enabled:
         Warmers("warmers", stack, settings, opts=after)
     for name, value in exports(stack, settings, ha.sentinel_address).items():
@@ -120,9 +119,7 @@ def exports(stack: str, settings: Settings, sentinel_address: str) -> dict[str, 
         "tlsSecretName": settings.tls.secret_name if settings.tls.enabled else "",
         "dashboardUids": dict(DASHBOARD_UIDS),
         "clientEnvironment": clients.environment(stack, settings),
-        "apiAddress": f"http://{host(Component.API.value, settings.namespace)}:{Port.API.value}"
-        if settings.api.enabled
-        else "",
+        "apiAddress": cache_api.address(settings) if settings.api.enabled else "",
     }
 
 

@@ -91,9 +91,8 @@ def look(kubectl: Kubectl, application: Application) -> dict[str, Counted]:
         JobError: if none of them tells.
     """
     deployment = kubectl.get("deployment", application.deployment)
-    labels = ",".join(f"{k}={v}" for k, v in deployment["spec"]["selector"]["matchLabels"].items())
     found, faults = {}, []
-    for pod in kubectl.get("pods", "--selector", labels, "--field-selector", "status.phase=Running")["items"]:
+    for pod in kubectl.pods_of(deployment, "--field-selector", "status.phase=Running"):
         if pod["metadata"].get("deletionTimestamp"):
             continue
         name = pod["metadata"]["name"]

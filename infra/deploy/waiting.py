@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
@@ -31,9 +30,7 @@ def await_rollout(kubectl: Kubectl, workload: str, seconds: float) -> None:
     try:
         kubectl.run("rollout", "status", workload, f"--timeout={seconds:g}s", seconds=seconds + _SLACK)
     except JobError as error:
-        selector = kubectl.get(*workload.split("/"))["spec"]["selector"]["matchLabels"]
-        labels = ",".join(f"{name}={value}" for name, value in selector.items())
-        pods = kubectl.get("pods", "--selector", labels)["items"]
+        pods = kubectl.pods_of(kubectl.get(*workload.split("/")))
         told = "".join(f"\n  {line}" for line in not_ready(pods))
         raise JobError(f"{workload} is not ready after {seconds:g} s{told or f': {error}'}") from error
 
@@ -49,9 +46,7 @@ def unblock(kubectl: Kubectl, stateful_set: str, say: Say) -> None:
     """
     await_so(lambda: _observed(kubectl.get("statefulset", stateful_set)), f"{stateful_set} was noticed", _SLACK)
     found = kubectl.get("statefulset", stateful_set)
-    labels = ",".join(f"{name}={value}" for name, value in found["spec"]["selector"]["matchLabels"].items())
-    pods = kubectl.get("pods", "--selector", labels)["items"]
-    for pod in never_started(pods, found.get("status", {}).get("updateRevision", "")):
+    for pod in never_started(kubectl.pods_of(found), found.get("status", {}).get("updateRevision", "")):
         say(f"{pod} never started, and is made anew from the template as it is now")
         kubectl.run("delete", "pod", pod, "--wait=false")
 
@@ -139,6 +134,6 @@ def run_now(kubectl: Kubectl, cron_job: str, name: str, seconds: float) -> str:
 
 
 def _ended(kubectl: Kubectl, job: str) -> str:
-    status = json.loads(kubectl.run("get", "job", job, "--output", "json")).get("status", {})
+    status = kubectl.get("job", job).get("status", {})
     kinds = [c["type"] for c in status.get("conditions", ()) if c["status"] == "True"]
     return next((kind for kind in kinds if kind in {"Complete", "Failed"}), "")

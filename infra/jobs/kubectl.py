@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Final
 
 from infra.jobs.errors import JobError, UsageError
@@ -50,6 +50,12 @@ class Kubectl:
         """Return an object, or None if there is none of that name."""
         text = self.run("get", kind, name, "--ignore-not-found", "--output", "json")
         return json.loads(text) if text.strip() else None
+
+    def pods_of(self, workload: Mapping[str, Any], *arguments: str) -> list[dict[str, Any]]:
+        """Return the pods that a workload selects; ``arguments`` narrow that down."""
+        labels = ",".join(f"{name}={value}" for name, value in workload["spec"]["selector"]["matchLabels"].items())
+        found: list[dict[str, Any]] = self.get("pods", "--selector", labels, *arguments)["items"]
+        return found
 
     def create(self, manifest: dict[str, Any]) -> None:
         """Create an object."""

@@ -32,7 +32,21 @@ def exposed(cache: AsyncCache[Any], name: str, folder: Path | None) -> Iterator[
     ProcessCollector(registry=registry)
     register(cache, registry=registry)
     server, thread = start_http_server(0, _LOOPBACK, registry)
-    address = f"{_LOOPBACK}:{server.server_port}"
+    try:
+        with listed(f"{_LOOPBACK}:{server.server_port}", name, folder):
+            yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+@contextlib.contextmanager
+def listed(address: str, name: str, folder: Path | None) -> Iterator[None]:
+    """Tell Prometheus that pod ``name`` serves metrics at ``address``, for as long as this is open."""
+    if folder is None:
+        yield
+        return
     entry, new = folder / f"{name}.json", folder / f"{name}.new"
     new.write_text(json.dumps([{"targets": [address], "labels": {"pod": name, "instance": name}}]))
     new.replace(entry)  # whole or not at all: Prometheus may read at any moment
@@ -40,6 +54,3 @@ def exposed(cache: AsyncCache[Any], name: str, folder: Path | None) -> Iterator[
         yield
     finally:
         entry.unlink(missing_ok=True)
-        server.shutdown()
-        server.server_close()
-        thread.join()

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from cacheclient.contract import Env
+from examples.fingerprint.exposition import listed
 from examples.fingerprint.service.app import CACHED, WARM_USERS
 from examples.fingerprint.service.postgres import DSN
 
@@ -78,7 +79,7 @@ def serving(
         process = subprocess.Popen(command, stdout=output, stderr=output, env=environment, cwd=_ROOT)
     try:
         _wait(process, port, log)
-        with _scraped(port, discovery):
+        with listed(f"{HOST}:{port}", "service", discovery):
             yield Service(port, process.pid)
     finally:
         process.terminate()
@@ -87,20 +88,6 @@ def serving(
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
-
-
-@contextlib.contextmanager
-def _scraped(port: int, discovery: Path | None) -> Iterator[None]:
-    if discovery is None:
-        yield
-        return
-    entry, new = discovery / "service.json", discovery / "service.new"
-    new.write_text(json.dumps([{"targets": [f"{HOST}:{port}"], "labels": {"pod": "service", "instance": "service"}}]))
-    new.replace(entry)  # whole or not at all: Prometheus may read at any moment
-    try:
-        yield
-    finally:
-        entry.unlink(missing_ok=True)
 
 
 def _wait(process: subprocess.Popen[bytes], port: int, log: Path) -> None:

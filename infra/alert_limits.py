@@ -12,7 +12,7 @@ from alerts.thresholds import Thresholds
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from infra.settings import Settings
+    from infra.settings_schema import Settings
 
 _OF_THE_SET: Final = frozenset({"replicas", "sentinels", "quorum", "max_clients"})
 _NAMES: Final = {

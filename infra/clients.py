@@ -17,7 +17,8 @@ from infra.topology import sentinel_hosts
 if TYPE_CHECKING:
     from pulumi_kubernetes.core.v1 import VolumeArgsDict, VolumeMountArgsDict
 
-    from infra.settings import Client, Settings
+    from infra.settings import Settings
+    from infra.settings_schema import Client
 
 PASSWORDS: Final = (RedisUser.APP.value, SENTINEL_AUTH_FILE)
 

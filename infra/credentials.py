@@ -22,7 +22,7 @@ from infra.local.control import Environment
 from infra.local.errors import LocalError
 from infra.local.programs import STACK
 from infra.local.rotation import LocalTarget
-from infra.settings import Passwords
+from infra.settings_schema import Passwords
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -22,8 +22,9 @@ from infra.alert_limits import limits
 if TYPE_CHECKING:
     from pulumi_kubernetes.meta.v1 import ObjectMetaArgsDict
 
-    from infra.settings import Cost, Settings
-    from infra.settings import Monitoring as MonitoringSettings
+    from infra.settings import Settings
+    from infra.settings_schema import Cost
+    from infra.settings_schema import Monitoring as MonitoringSettings
     from infra.workloads import Scope
 
 _API: Final = "monitoring.coreos.com/v1"

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
         NetworkPolicySpecArgsDict,
     )
 
-    from infra.settings import Backup, Settings, WarmUp
+    from infra.settings import Settings
+    from infra.settings_schema import Backup, WarmUp
     from infra.workloads import Scope
 
 # The label that the API server puts on every namespace.

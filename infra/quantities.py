@@ -1,6 +1,6 @@
 """Kubernetes quantities as numbers, for the rules between settings.
 
-Only the forms that a stack file may use (see the types in ``infra.settings``) are understood: powers of 1024 for sizes,
+Only the forms that a stack file may use (see ``infra.setting_types``) are understood: powers of 1024 for sizes,
 cores or thousandths of a core for CPU.
 """
 

@@ -14,7 +14,7 @@ from typing import Any, Final
 
 from infra.jobs.errors import JobError
 from infra.jobs.kubectl import Kubectl
-from infra.settings import Application
+from infra.settings_schema import Application
 
 POLL: Final = 1.0
 

@@ -14,7 +14,7 @@ import yaml
 
 from cacheclient.contract import EXPORTER_AUTH_FILE, SENTINEL_AUTH_FILE, RedisUser
 from infra import credentials, program, recorder, render
-from infra.settings import Passwords
+from infra.settings_schema import Passwords
 
 if TYPE_CHECKING:
     from collections.abc import Callable

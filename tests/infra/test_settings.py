@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from infra import quantities, stack_files
-from infra.settings import Passwords, Settings, SettingsError, parse
+from infra.settings import Settings, SettingsError, parse
+from infra.settings_schema import Passwords
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     )
 
     from infra.settings import Settings
-    from infra.settings_schema import Backup, WarmUp
+    from infra.settings_pods import Backup, WarmUp
     from infra.workloads import Scope
 
 # The label that the API server puts on every namespace.

@@ -20,7 +20,8 @@ from infra.redis_conf import MAXMEMORY_SHARE, maxmemory_bytes
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from infra.settings_schema import Container, Settings
+    from infra.settings_pods import Container
+    from infra.settings_schema import Settings
 
 # A snapshot or an AOF rewrite forks, and each page written meanwhile exists twice. Measured on 1 GiB of entries under a
 # steady write load: 105 to 292 MiB, so 30 % is reserved. Client buffers and the server itself take the rest.

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pulumi_kubernetes.meta.v1 import LabelSelectorArgsDict, ObjectMetaArgsDict
     from pulumi_kubernetes.policy.v1 import PodDisruptionBudgetSpecArgsDict
 
-    from infra.settings_schema import Container
+    from infra.settings_pods import Container
 
 # Logs and small files of a container; above the limit the kubelet evicts the pod instead of filling the node.
 EPHEMERAL_REQUEST: Final = "64Mi"

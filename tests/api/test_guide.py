@@ -19,7 +19,8 @@ from prometheus_client import CollectorRegistry
 from cacheclient import AsyncCache
 from cacheclient.api.bodies import State
 from cacheclient.contract import Env
-from infra.settings_schema import Api, Client
+from infra.settings_pods import Api
+from infra.settings_schema import Client
 from tests.api.conftest import ALICE, bearer
 
 GUIDE = Path(__file__).parents[2] / "docs" / "api.md"

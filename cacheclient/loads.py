@@ -20,9 +20,10 @@ from cacheclient.clock import Clock, Gate
 from cacheclient.contract import ErrorType, Tier
 from cacheclient.entry import Tagged
 from cacheclient.errors import LoadTimeoutError, UnavailableError
+from cacheclient.held import Fence
 from cacheclient.jobs import LOAD_FAILED, RELOADING, Flight, Job, Landed
 from cacheclient.keys import KeySpace
-from cacheclient.local import Fence, Local
+from cacheclient.local import Local
 from cacheclient.missing import MISSING
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Store

@@ -23,86 +23,18 @@ from collections.abc import Callable, Collection
 from time import perf_counter
 from typing import Any, Final
 
-import msgspec
-
 from cacheclient.clock import Clock, Gate
-from cacheclient.entry import KEPT, UNPROVEN, Envelope, Tagged
+from cacheclient.entry import KEPT
+from cacheclient.held import Fence, Item, Mark, check_of
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import L1Options
-from cacheclient.queues import GONE, MAX_FREQUENCY, Queues
+from cacheclient.queues import MAX_FREQUENCY, Queues
 from cacheclient.serializer import Stored
-from cacheclient.sizing import MASK, Follower, Tick
+from cacheclient.sizing import MASK, Follower
 from cacheclient.stats import Histogram, TierStats
 
 _SAMPLE: Final = 64  # one hit in so many is timed
 _PARKED: Final = -math.inf  # expiry of a suspect entry
-
-
-class Mark:
-    """A tag's token as this process knows it; ``stands`` turns false when the tag changed, ``until`` is its expiry."""
-
-    __slots__ = ("stands", "token", "until")
-
-    def __init__(self, token: bytes, until: float) -> None:
-        self.token = token
-        self.until = until
-        self.stands = True
-
-
-def _check(guards: tuple[Mark, ...], tick: Tick | None) -> Callable[[], object] | None:
-    """Return what a hit must ask of an entry with these guards; ``tick`` counts it."""
-    if not guards:
-        return tick
-    if tick is None:
-        return lambda: all(mark.stands for mark in guards)
-    return lambda: all(mark.stands for mark in guards) and tick()
-
-
-class Item(msgspec.Struct, eq=False, gc=False):
-    """One entry of L1.
-
-    ``expires`` is on the cache's clock (seconds), and so is ``ends``, which is the same while the entry is suspect;
-    ``size`` is the encoded size in bytes. ``tags`` are the tokens stored with it, ``guards`` what is watched of them.
-    ``check`` is called at each hit, and must be true: whether the guards stand, and for a key that is followed (see
-    ``sizing``) what counts its use. None, as for most entries: there is nothing to check.
-
-    A Struct, because one is made for every fill: it takes a third of the time of a class. No value knows its entry, so
-    none can be in a cycle that the collector of garbage would have to find.
-    """
-
-    key: str
-    value: Any
-    expires: float
-    ends: float
-    size: int
-    write_id: bytes
-    written_ms: int
-    kept: bool
-    tags: Tagged
-    guards: tuple[Mark, ...]
-    check: Callable[[], object] | None
-    frequency: int = 0
-    place: int = GONE
-
-    def unproven(self, value: Any, now: float, now_ms: int) -> Stored:
-        """Return the entry as a read of L2 would, with the mark that nothing proves it fresh."""
-        lifetime = now_ms - self.written_ms + round((self.ends - now) * 1000)
-        flags = UNPROVEN | KEPT if self.kept else UNPROVEN
-        return Stored(
-            value, Envelope(self.write_id, 0, self.written_ms, lifetime, 0.0, b"", flags, self.tags), self.size
-        )
-
-
-class Fence:
-    """Stands from before a read until the fill after it, unless the key is dropped meanwhile.
-
-    Keys that are read together have one in common. ``others`` counts, by key, later readers that share it.
-    """
-
-    __slots__ = ("others",)
-
-    def __init__(self) -> None:
-        self.others: dict[str, int] = {}
 
 
 class Local:
@@ -246,11 +178,11 @@ class Local:
             value = envelope.payload
         item = Item(
             key, value, expires, expires, stored.size, envelope.write_id, envelope.written_ms,
-            bool(envelope.flags & KEPT), envelope.tags, guards, _check(guards, None) if guards else None,
+            bool(envelope.flags & KEPT), envelope.tags, guards, check_of(guards, None) if guards else None,
         )  # fmt: skip
         kept = self._insert(item)
         if kept and self.follower is not None and hash(key) & MASK < self.follower.below_l1:
-            self.table[key].check = _check(guards, self.follower.filled(key, item.size, item.expires, now))
+            self.table[key].check = check_of(guards, self.follower.filled(key, item.size, item.expires, now))
         return kept
 
     def drop(self, key: str) -> None:
@@ -372,7 +304,7 @@ class Local:
     def _renew(self, item: Item, expires: float, guards: tuple[Mark, ...]) -> None:
         self._stats.suspects -= item.expires == _PARKED
         if guards is not item.guards:
-            item.check = _check(guards, self.follower.tick_of(item.key) if self.follower is not None else None)
+            item.check = check_of(guards, self.follower.tick_of(item.key) if self.follower is not None else None)
         item.guards = guards
         item.ends = expires
         item.expires = expires  # last: another thread may be looking

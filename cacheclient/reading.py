@@ -24,10 +24,11 @@ from cacheclient.codec import codec_name
 from cacheclient.contract import Tier
 from cacheclient.entry import KEPT, UNPROVEN
 from cacheclient.errors import UnavailableError
+from cacheclient.held import Fence, Mark
 from cacheclient.jobs import LOAD_FAILED, OFFLINE
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
-from cacheclient.local import Fence, Local, Mark
+from cacheclient.local import Local
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.provenance import Entry
 from cacheclient.remote import Store

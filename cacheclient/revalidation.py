@@ -25,8 +25,9 @@ from time import perf_counter
 from typing import Final
 
 from cacheclient.errors import UnavailableError
+from cacheclient.held import Fence, Item, Mark
 from cacheclient.keys import KeySpace
-from cacheclient.local import Fence, Item, Local, Mark
+from cacheclient.local import Local
 from cacheclient.remote import Store
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags

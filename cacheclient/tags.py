@@ -19,8 +19,8 @@ from cacheclient import entry
 from cacheclient.clock import Clock, Gate
 from cacheclient.entry import Tagged
 from cacheclient.errors import ConfigurationError
+from cacheclient.held import Mark
 from cacheclient.keys import KeySpace
-from cacheclient.local import Mark
 from cacheclient.remote import Store, fetched
 from cacheclient.sharing import end_quietly, outcome
 

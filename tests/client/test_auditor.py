@@ -10,7 +10,8 @@ import pytest
 
 from cacheclient import AsyncCache, Cache, CacheOptions, L1Options, SyncOptions, Versions
 from cacheclient.auditor import Auditor
-from cacheclient.local import Fence, Local
+from cacheclient.held import Fence
+from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from tests.client.conftest import Hand
 from tests.client.racing import heard, in_l1

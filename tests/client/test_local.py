@@ -14,7 +14,8 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from cacheclient.clock import Gate
 from cacheclient.contract import Tier
 from cacheclient.entry import Envelope, new_write_id
-from cacheclient.local import Fence, Local
+from cacheclient.held import Fence
+from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
 from cacheclient.serializer import Stored

@@ -9,7 +9,8 @@ from typing import Any, Final
 import pytest
 
 from cacheclient import MISSING, AsyncCache, entry
-from cacheclient.local import Item, Local
+from cacheclient.held import Item
+from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.remote import Take
 from cacheclient.tags import Tags

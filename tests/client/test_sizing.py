@@ -12,7 +12,8 @@ from cacheclient import AsyncCache, Cache, CacheOptions, L1Options, L2Options, S
 from cacheclient.clock import Gate
 from cacheclient.contract import SIZES
 from cacheclient.entry import Envelope
-from cacheclient.local import Local, Mark
+from cacheclient.held import Mark
+from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.serializer import Stored
 from cacheclient.sizing import MASK, Curve, Follower

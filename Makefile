@@ -44,6 +44,7 @@ lock: ## pin every dependency anew (needs uv)
 	$(PIN) --extra api --extra cli --extra compress --extra jobs --extra warm -c requirements/dev.lock -o requirements/image.lock
 	$(PIN) --all-extras --group dev --group bench -c requirements/dev.lock -o requirements/bench.lock
 	$(subst pyproject.toml,--group pyproject.toml:checkov,$(PIN)) -o requirements/checkov.lock
+	$(subst pyproject.toml,--group pyproject.toml:docs,$(PIN)) -o requirements/docs.lock
 
 .PHONY: up
 up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_AFTER=seconds, TLS=1
@@ -167,6 +168,23 @@ fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: S
 reference: $(VENV)/.dev ## write docs/cli.md anew from what the commands say of themselves
 	@$(BIN)/python -m tests.cli.reference
 
+$(VENV)/docs/.done: requirements/docs.lock | $(BIN)/python
+	@echo "Setting up mkdocs in an environment of its own (once, half a minute) ..."
+	@$(PYTHON) -m venv $(VENV)/docs
+	@$(VENV)/docs/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+MKDOCS := NO_MKDOCS_2_WARNING=1 PATH="$(abspath $(VENV)/docs/bin):$$PATH" mkdocs
+
+.PHONY: docs
+docs: $(VENV)/docs/.done ## build the documentation into site/; a warning, a link to nowhere, ends it
+	@$(MKDOCS) build
+	@echo "site/index.html is the documentation; 'make docs-serve' serves it while you write."
+
+.PHONY: docs-serve
+docs-serve: $(VENV)/docs/.done ## serve the documentation on this machine and build it anew when a page changes
+	@$(MKDOCS) serve --livereload
+
 .PHONY: boards-schema
 boards-schema: $(VENV)/.dev ## check the dashboards against Grafana's own types, newest two majors (needs npm)
 	@$(BIN)/python -m tests.schema || [ $$? = 3 ]
@@ -178,4 +196,4 @@ alert-drill: $(VENV)/.dev ## cause real failures and show which alerts fire and 
 .PHONY: clean
 clean: ## remove the virtual environment and what was rendered
 	@[ ! -d .local ] || $(MAKE) down
-	@rm -rf $(VENV) rendered
+	@rm -rf $(VENV) rendered site

@@ -162,13 +162,7 @@ class Parts:
     tuner: Tuner
 
 
-def connect(
-    target: Target,
-    space: KeySpace,
-    options: CacheOptions,
-    stats: Stats,
-    clock: Clock,
-) -> Shared:
+def connect(target: Target, space: KeySpace, options: CacheOptions, stats: Stats, clock: Clock) -> Shared:
     """Return the shared side for ``target``; nothing is opened yet."""
     if target.scheme == "memory":
         return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock), LocalRecords(clock), LocalLimits(clock))
@@ -341,10 +335,9 @@ def target_of(url: str, settings: Settings) -> tuple[Target, Constructed]:
 
 def _tls_files(settings: Settings) -> TlsFiles | None:
     files = TlsFiles(
-        ca=_path(settings.get("ca_file")),
-        certificate=_path(settings.get("cert_file")),
+        ca=_path(settings.get("ca_file")), certificate=_path(settings.get("cert_file")),
         key=_path(settings.get("key_file")),
-    )
+    )  # fmt: skip
     return None if files == TlsFiles() else files
 
 

@@ -147,6 +147,10 @@ restore-bench: $(VENV)/.dev ## how long a restore of 1,000,000 keys takes here (
 drill: $(VENV)/.dev ## cause every failure the set survives, and print promised and seen: RUNS=10 ARGS="--only crash"
 	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
+.PHONY: acceptance
+acceptance: $(VENV)/.dev ## every acceptance figure in one table, seen by the real thing (5 minutes): ARGS="--only failover"
+	@$(BIN)/python -m tests.acceptance $(ARGS)
+
 .PHONY: test-cluster
 test-cluster: $(VENV)/.dev ## the stacks on the cluster that KUBECONFIG names (minutes)
 	@$(BIN)/pytest -m cluster tests/e2e $(ARGS)

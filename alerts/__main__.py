@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
+import yaml
+
 from alerts.routing import alertmanager_yaml
-from alerts.rules import ALERTS, Links, prometheus_yaml
+from alerts.rules import ALERTS, Links, prometheus_rule_spec, prometheus_yaml
 from alerts.thresholds import Thresholds
 
 _EXAMPLE = {name: f"https://hooks.example/{name}" for name in ("page", "chat", "log")}
@@ -28,16 +31,11 @@ def main(arguments: list[str] | None = None) -> int:
     )
     parser.add_argument("--runbooks", default=Links().runbooks, help="URL of the runbook page (default: %(default)s)")
     parser.add_argument("--grafana", default=Links().grafana, help="base URL of Grafana, for links to dashboards")
+    parser.add_argument("--json", action="store_true", help="write JSON, which is YAML, too")
     parser.add_argument("--out", type=Path, help="file to write (default: standard output)")
     options = parser.parse_args(arguments)
     try:
-        text = (
-            alertmanager_yaml(_EXAMPLE)
-            if options.alertmanager
-            else prometheus_yaml(
-                options.namespace, Thresholds(), Links(runbooks=options.runbooks, grafana=options.grafana)
-            )
-        )
+        text = _text(options)
         if options.out is None:
             sys.stdout.write(text)
         else:
@@ -48,6 +46,20 @@ def main(arguments: list[str] | None = None) -> int:
         sys.stderr.write(f"alerts: {error}\n")
         return 2
     return 0
+
+
+def _text(options: argparse.Namespace) -> str:
+    if options.alertmanager:
+        text = alertmanager_yaml(_EXAMPLE)
+        return _as_json(yaml.safe_load(text)) if options.json else text
+    links = Links(runbooks=options.runbooks, grafana=options.grafana)
+    if options.json:
+        return _as_json(prometheus_rule_spec(options.namespace, Thresholds(), links))
+    return prometheus_yaml(options.namespace, Thresholds(), links)
+
+
+def _as_json(document: object) -> str:
+    return json.dumps(document, indent=1) + "\n"
 
 
 if __name__ == "__main__":

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from alerts.thresholds import Thresholds
 from dashboards.boards import BOARDS, build
@@ -45,6 +47,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     write = commands.add_parser("write", help="write the JSON that Grafana loads, one file a board")
     write.add_argument("--out", type=Path, required=True, help="folder to write to; created if it is missing")
+    write.add_argument("--json", action="store_true", help="print what was written as JSON: file, uid, title, panels")
     write.set_defaults(run=_write)
     draw = commands.add_parser("draw", help="draw every board from real query results, one SVG each")
     draw.add_argument("--out", type=Path, required=True, help="folder to write to; created if it is missing")
@@ -61,7 +64,20 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _write(options: argparse.Namespace) -> int:
-    return _written(options.out, build())
+    files = build()
+    code = _written(options.out, files)
+    if options.json:
+        sys.stdout.write(
+            json.dumps([_about(options.out / name, text) for name, text in files.items()], indent=1) + "\n"
+        )
+    return code
+
+
+def _about(file: Path, text: str) -> dict[str, Any]:
+    board = json.loads(text)
+    panels = (panel for outer in board["panels"] for panel in (outer, *outer.get("panels", ())))
+    shown = sum(panel["type"] != "row" for panel in panels)
+    return {"file": str(file), "uid": board["uid"], "title": board["title"], "panels": shown}
 
 
 def _draw(options: argparse.Namespace) -> int:

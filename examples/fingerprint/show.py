@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import apify_fingerprint_datapoints
 
+from cacheclient.contract import Tier
 from examples.fingerprint import report, store
 from examples.fingerprint.checker import Findings, Floors
 from examples.fingerprint.crew import Crew
@@ -108,7 +109,7 @@ class Result:
 
     def to_dict(self) -> dict[str, Any]:
         """Return rows and figures for JSON."""
-        stats = self.mix.stats
+        stats, steady = self.mix.stats, self.steady.stats
         return {
             "exit_code": self.exit_code,
             "acceptance": [asdict(row) for row in self.acceptance],
@@ -119,7 +120,15 @@ class Result:
                 "requests_per_second": self.mix.rate,
                 **(stats.to_dict() if stats else {}),
             },
-            "ledgers": {failure.event: asdict(failure.ledger) for failure in self.failures if failure.ledger},
+            "steady": {
+                "seconds": self.steady.seconds,
+                "p95_seconds": steady.latency(Tier.ALL).quantile(0.95) if steady else None,
+            },
+            "ledgers": {
+                failure.event: {"at": failure.at, **asdict(failure.ledger)}
+                for failure in self.failures
+                if failure.ledger
+            },
         }
 
 

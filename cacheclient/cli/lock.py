@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import math
 import os
 import signal
 import sys
+import time
 from typing import Annotated, Any, Final
 
 import typer
@@ -42,7 +44,7 @@ async def lock(
 
     The lock is extended until the command ends. It finds a number that rises with each holder (the fencing token) in
     CACHE_LOCK_TOKEN. If the lock is lost meanwhile, the command is ended. The exit code is the command's; 4 if the
-    lock was not to be had.
+    lock was not to be had. What the command prints is left alone: with --json the last line on stderr says how it went.
     """
     if show == bool(command):
         raise Failure("`-- COMMAND...` to run under the lock, or --show", ExitCode.USAGE)
@@ -50,7 +52,13 @@ async def lock(
         return await _show(cache, name, as_json=as_json)
     held = cache.lock(name, timeout=lifetime, wait=wait, auto_extend=True)
     async with held:
-        return await _run(held, command or [])
+        token, began = held.token, time.monotonic()
+        code = await _run(held, command or [])
+        seconds = time.monotonic() - began
+    if as_json:
+        about = {"lock": name, "token": token, "exit_code": code, "seconds": round(seconds, 3)}
+        sys.stderr.write(json.dumps(about) + "\n")
+    return code
 
 
 async def _show(cache: AsyncCache[Any], name: str, *, as_json: bool) -> ExitCode:

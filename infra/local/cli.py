@@ -67,10 +67,12 @@ def parser() -> argparse.ArgumentParser:
     up = commands.add_parser("up", help="start the environment; says so if it runs already")
     up.add_argument("--down-after", type=_seconds, default=5.0, metavar="SECONDS", help=_DOWN_AFTER_HELP)
     up.add_argument("--tls", action="store_true", help=_TLS_HELP)
+    up.add_argument("--json", action="store_true", help="print JSON")
     up.set_defaults(run=_up)
 
     down = commands.add_parser("down", help="end all processes and remove their files")
     down.add_argument("--keep-data", action="store_true", help="keep data and passwords for the next up")
+    down.add_argument("--json", action="store_true", help="print JSON")
     down.set_defaults(run=_down)
 
     status = commands.add_parser(
@@ -83,13 +85,16 @@ def parser() -> argparse.ArgumentParser:
     logs.add_argument("names", nargs="*", metavar="NAME", help="processes, such as redis-0 (default: all)")
     logs.add_argument("-n", "--lines", type=_count, default=20, help="last lines of each log (default: 20)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing what is added, until Ctrl-C")
+    logs.add_argument("--json", action="store_true", help="print an object a line: process, line")
     logs.set_defaults(run=_logs)
 
     history = commands.add_parser("events", help="role changes, failovers and decisions of all nodes, merged by time")
     history.add_argument("-n", "--lines", type=_count, default=50, help="last events (default: 50)")
+    history.add_argument("--json", action="store_true", help="print an object a line: time, process, text")
     history.set_defaults(run=_events)
 
     variables = commands.add_parser("env", help="variables that configure a client, and cachestack, for `eval`")
+    variables.add_argument("--json", action="store_true", help="print JSON")
     variables.set_defaults(run=_env)
     return whole
 
@@ -130,11 +135,16 @@ def _up(options: argparse.Namespace) -> int:
     places = _places(options)
     with places.locked(wait=0):
         state = launch.running_state(places, _notice)
-        if state is not None:
-            _say(f"The environment in {places.root} runs already ('down' ends it).")
-        else:
+        ran = state is not None
+        if state is None:
             state = launch.up(places, binaries.find(), options.down_after, _notice, tls=options.tls)
-    for line in _summary(Environment(places), state):
+    environment = Environment(places)
+    if options.json:
+        _say(json.dumps(_report(environment) | {"ran_already": ran, "server": state.server}, indent=1))
+        return 0
+    if ran:
+        _say(f"The environment in {places.root} runs already ('down' ends it).")
+    for line in _summary(environment, state):
         _say(line)
     return 0
 
@@ -159,26 +169,33 @@ def _down(options: argparse.Namespace) -> int:
     places = _places(options)
     with places.locked(wait=0):
         ended = launch.down(places, keep_data=options.keep_data)
+    if options.json:
+        _say(json.dumps({"ended": ended, "kept_data": options.keep_data}))
+        return 0
     kept = "data and passwords are kept in" if options.keep_data else "its files are removed from"
     _say(f"Ended: {', '.join(ended)}; {kept} {places.root}" if ended else "Nothing was running.")
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    environment = Environment.load(_places(options).root)
-    rows = [_status_of(environment, p) for p in environment.state.processes.values()]
-    try:
-        master = environment.master()
-    except LocalError:
-        master = ""
+    report = _report(Environment.load(_places(options).root))
+    rows, master = report["processes"], report["master"]
     if options.json:
-        report = {"set": environment.set_name, "url": environment.url, "master": master, "processes": rows}
         _say(json.dumps(report, indent=1))
     else:
         for row in rows:
             _say(f"{row['name']:<18}{row['address']:<22}{_coloured(row['state']):<10} {row['detail']}".rstrip())
         _say(f"master: {master or 'none, the Sentinels do not agree now'}")
     return 0 if master and all(row["state"] == "running" for row in rows) else DEGRADED
+
+
+def _report(environment: Environment) -> dict[str, Any]:
+    try:
+        master = environment.master()
+    except LocalError:
+        master = ""
+    rows = [_status_of(environment, found) for found in environment.state.processes.values()]
+    return {"set": environment.set_name, "url": environment.url, "master": master, "processes": rows}
 
 
 def _status_of(environment: Environment, found: Process) -> dict[str, Any]:
@@ -218,13 +235,17 @@ def _logs(options: argparse.Namespace) -> int:
     names = options.names or known
     for name in names:
         for line in tail(places.log(name), options.lines):
-            _say(f"{name}: {line}")
+            _log_line(name, line, as_json=options.json)
     if options.follow:
-        _follow({name: places.log(name) for name in names})
+        _follow({name: places.log(name) for name in names}, as_json=options.json)
     return 0
 
 
-def _follow(logs: dict[str, Path]) -> None:
+def _log_line(name: str, line: str, *, as_json: bool) -> None:
+    _say(json.dumps({"process": name, "line": line}) if as_json else f"{name}: {line}")
+
+
+def _follow(logs: dict[str, Path], *, as_json: bool) -> None:
     positions = {name: log.stat().st_size for name, log in logs.items()}
     while any(log.exists() for log in logs.values()):
         for name, log in logs.items():
@@ -236,7 +257,7 @@ def _follow(logs: dict[str, Path]) -> None:
             whole = added[: added.rfind(b"\n") + 1]  # a half-written line waits for its end
             positions[name] += len(whole)
             for line in whole.decode(errors="replace").splitlines():
-                _say(f"{name}: {line}")
+                _log_line(name, line, as_json=as_json)
         time.sleep(0.2)
 
 
@@ -244,7 +265,10 @@ def _events(options: argparse.Namespace) -> int:
     places = _places(options)
     found = events((path.stem, path) for path in sorted(places.logs.glob("*.log")))
     for event in found[-options.lines :] if options.lines else []:
-        _say(f"{event.time:%H:%M:%S.%f}"[:-3] + f"  {event.process:<11} {event.text}")
+        if options.json:
+            _say(json.dumps({"time": event.time.isoformat(), "process": event.process, "text": event.text}))
+        else:
+            _say(f"{event.time:%H:%M:%S.%f}"[:-3] + f"  {event.process:<11} {event.text}")
     return 0
 
 
@@ -254,7 +278,11 @@ def _env(options: argparse.Namespace) -> int:
     others: dict[str, str | None] = {
         Env.API_URL: environment.api_url, Env.ADMIN_TOKEN_FILE: token, Env.PROMETHEUS_URL: environment.prometheus_url,
     }  # fmt: skip
-    for name, value in {**environment.client_environment, **others}.items():
-        if value is not None:
-            _say(f"export {name}={shlex.quote(value)}")
+    every = {**environment.client_environment, **others}
+    variables = {str(name): value for name, value in every.items() if value is not None}
+    if options.json:
+        _say(json.dumps(variables, indent=1))
+        return 0
+    for name, value in variables.items():
+        _say(f"export {name}={shlex.quote(value)}")
     return 0

@@ -40,6 +40,14 @@ def test_the_command_runs_under_the_lock_with_its_token_and_its_exit_code_is_kep
     assert cache.lock_holder("job") is None, "it is given back"
 
 
+def test_with_json_the_last_line_on_stderr_says_how_it_went(cached: Run) -> None:
+    said = cached("lock", "job", "--json", "--", "sh", "-c", "echo out; echo err >&2; exit 3")
+    assert (said.code, said.out) == (3, "out\n")
+    about = json.loads(said.err.splitlines()[-1])
+    assert (about["lock"], about["exit_code"], about["token"] > 0) == ("job", 3, True)
+    assert 0 <= about["seconds"] < PATIENCE
+
+
 def test_a_command_that_does_not_exist_is_told_as_shells_do(cached: Run, cache: Cache[Any]) -> None:
     said = cached("lock", "job", "--", "no-such-command")
     assert (said.code, said.err) == (127, "no-such-command: No such file or directory\n")

@@ -73,6 +73,10 @@ def test_the_whole_life_of_an_environment(root: Path, call: Call) -> None:
     assert environment.url in again.stdout
     assert {p.name: p.pid for p in environment.state.processes.values()} == pids
 
+    known = json.loads(call("up", "--json").stdout)
+    assert (known["ran_already"], known["url"], known["master"]) == (True, environment.url, "redis-0")
+    assert json.loads(call("env", "--json").stdout)["CACHE_URL"] == environment.url
+
     status = call("status", "--json")
     assert status.returncode == 0, status.stdout
     report = json.loads(status.stdout)
@@ -91,6 +95,11 @@ def test_the_whole_life_of_an_environment(root: Path, call: Call) -> None:
 
     assert "redis-0: " in call("logs", "redis-0", "-n", "3").stdout
     assert "first start of the set" in call("events", "-n", "1000").stdout
+    lines = [json.loads(line) for line in call("logs", "redis-0", "-n", "3", "--json").stdout.splitlines()]
+    assert [line["process"] for line in lines] == ["redis-0"] * 3
+    happened = [json.loads(line) for line in call("events", "-n", "1000", "--json").stdout.splitlines()]
+    assert any("first start of the set" in event["text"] for event in happened)
+    assert [event["time"] for event in happened] == sorted(event["time"] for event in happened)
 
     if environment.prometheus_url:
         assert process.wait_until(lambda: scraped(environment) >= {"redis-0", "redis-1", "sentinel-0"}, 20, poll=0.5)
@@ -103,6 +112,7 @@ def test_the_whole_life_of_an_environment(root: Path, call: Call) -> None:
     assert not [pid for pid in pids.values() if process.running(process.Identity(pid, started(pid)))]
     assert [path.name for path in root.iterdir()] == ["lock"]
     assert call("down").stdout == "Nothing was running.\n"
+    assert json.loads(call("down", "--json").stdout) == {"ended": [], "kept_data": False}
 
 
 def scraped(environment: Environment) -> set[str]:

@@ -8,6 +8,7 @@ from typing import Any, Final
 
 from bench.figures import Outcome
 from bench.hit_ratio import hit_ratio
+from bench.importing import importing
 from bench.l1_hit import asynchronous, threaded
 from bench.memory import memory
 from bench.mix import mixed
@@ -51,4 +52,5 @@ BARS: Final = {
     "S2": Bar("L1's hit ratio at other sizes: what it tells, beside what those sizes have", other_sizes),
     "S3": Bar("lookups during a warm-up, over lookups without one", warm_up),
     "S4": Bar("automatic tuning on access traces: how often it changes its mind", tuning),
+    "S5": Bar("import cacheclient in a fresh interpreter", importing),
 }

@@ -6,13 +6,13 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, TypedDict
+from typing import TypedDict
 
 from cacheclient.auditor import Auditor, Versions
-from cacheclient.clock import Clock, Gate, ServerClock, boottime
+from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec
 from cacheclient.contract import Record
-from cacheclient.doctor import Doctor, Patient
+from cacheclient.doctor import Doctor
 from cacheclient.errors import ConfigurationError, UnavailableError
 from cacheclient.events import EventType, Priority
 from cacheclient.explain import Explainer
@@ -20,71 +20,21 @@ from cacheclient.flights import Flights
 from cacheclient.hearing import Hearing
 from cacheclient.invalidation import Invalidation
 from cacheclient.keys import KeySpace
-from cacheclient.listener import Listener
-from cacheclient.listeners import Listeners
 from cacheclient.loads import Loads
 from cacheclient.local import Local
 from cacheclient.migration import Migrator
 from cacheclient.options import CacheOptions
 from cacheclient.reading import Reader
-from cacheclient.remote import (
-    Cluster,
-    ClusterStore,
-    FixedTopology,
-    Lanes,
-    LimitStore,
-    Link,
-    LocalLimits,
-    LocalLocks,
-    LocalRecords,
-    LockStore,
-    Login,
-    NoStore,
-    Records,
-    RedisLimits,
-    RedisLocks,
-    RedisRecords,
-    RedisStore,
-    SentinelTopology,
-    Store,
-    Survey,
-    Target,
-    TlsFiles,
-    context,
-    parse,
-    read_secret,
-)  # fmt: skip
+from cacheclient.remote import Records, Target, TlsFiles, parse, read_secret
 from cacheclient.retention import Retention
 from cacheclient.revalidation import Revalidation
 from cacheclient.serializer import Serializer
+from cacheclient.shared import Connect, Shared, connect
 from cacheclient.sizing import Follower
 from cacheclient.stats import Stats
 from cacheclient.storm import PushGuard
 from cacheclient.tags import Tags
 from cacheclient.tuner import Tuner
-
-
-class Connects(Protocol):
-    """Keeps the connections to the master: ``remote.Link``."""
-
-    def on_renewal(self, callback: Callable[[], None]) -> None:
-        """Have ``callback`` called when the master may have lost what was acknowledged before."""
-
-    async def start(self) -> None:
-        """Connect, and stay connected."""
-
-    async def close(self) -> None:
-        """Close all connections."""
-
-
-class Listens(Protocol):
-    """Hears what changes in L2: ``listener.Listener``."""
-
-    def report_to(self, told: Callable[[list[str] | None], None], heard: Callable[[bytes], None]) -> None:
-        """Have ``told`` called with changed Redis keys (None: any may have changed), ``heard`` with each event."""
-
-    async def close(self) -> None:
-        """Stop listening."""
 
 
 class Constructed(TypedDict):
@@ -124,22 +74,6 @@ class Settings(TypedDict, total=False):
 
 
 @dataclass(frozen=True, slots=True)
-class Shared:
-    """The shared side: L2, and what keeps L1 coherent with it. Without Redis there is no link and no listener."""
-
-    store: Store
-    gate: Gate
-    server_clock: ServerClock
-    locks: LockStore
-    records: Records
-    limits: LimitStore
-    link: Connects | None = None
-    listener: Listens | None = None
-    patient: Patient | None = None
-    lanes: Callable[[], Lanes] | None = None  # makes the connections on which threads read by themselves
-
-
-@dataclass(frozen=True, slots=True)
 class Parts:
     """What a cache is made of."""
 
@@ -160,60 +94,6 @@ class Parts:
     reader: Reader
     clock: Clock
     tuner: Tuner
-
-
-def connect(target: Target, space: KeySpace, options: CacheOptions, stats: Stats, clock: Clock) -> Shared:
-    """Return the shared side for ``target``; nothing is opened yet."""
-    if target.scheme == "memory":
-        return Shared(NoStore(), Gate(), ServerClock(clock), LocalLocks(clock), LocalRecords(clock), LocalLimits(clock))
-    login = Login(
-        username=target.username, password=target.password, password_file=target.password_file,
-        database=target.database, name=f"cachestack:{space.namespace}", ssl=context(target),
-        connect_timeout=options.l2.connect_timeout, timeout=options.l2.timeout, max_batch=options.l2.max_batch,
-    )  # fmt: skip
-    prefixes, max_staleness = (space.prefix, space.tag_prefix), options.sync.max_staleness
-    if target.cluster:
-        survey = Survey(target, options.l2.connect_timeout, max_staleness, clock)
-        listeners = Listeners(login, prefixes, max_staleness, stats=stats, clock=clock)
-        cluster = Cluster(survey, login, stats, clock)
-        cluster.on_shard(listeners.add, listeners.remove)
-        clustered = ClusterStore(cluster, stats, options.l2.timeout)
-        return Shared(
-            clustered,
-            listeners.gate,
-            cluster.server_clock,
-            RedisLocks(clustered),
-            RedisRecords(clustered),
-            RedisLimits(clustered),
-            cluster,
-            listeners,
-            Patient(cluster, login),
-        )
-    topology = (
-        SentinelTopology(target, options.l2.connect_timeout, max_staleness)
-        if target.sentinel
-        else FixedTopology(target.nodes[0])
-    )
-    link = Link(topology, login, stats, clock)
-    listener = Listener(
-        login,
-        prefixes,
-        max_staleness,
-        stats=stats,
-        clock=clock,
-        server_clock=link.server_clock,
-        tenure=link.tenure,
-    )
-    link.on_open(listener.follow)
-    store = RedisStore(link, stats, options.l2.timeout)
-    patient = Patient(link, login, topology.votes if isinstance(topology, SentinelTopology) else None)
-    return Shared(
-        store, listener.gate, link.server_clock, RedisLocks(store), RedisRecords(store), RedisLimits(store),
-        link, listener, patient, lambda: Lanes(link, store.count),
-    )  # fmt: skip
-
-
-Connect = Callable[[Target, KeySpace, CacheOptions, Stats, Clock], Shared]
 
 
 def assemble(

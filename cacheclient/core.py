@@ -10,13 +10,14 @@ from cacheclient import tags as tag_names
 from cacheclient.auditor import Versions
 from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec, for_name
-from cacheclient.connect import Connect, ask_for_prewarm, assemble, connect
+from cacheclient.connect import ask_for_prewarm, assemble
 from cacheclient.errors import ClosedError
 from cacheclient.events import Event, Priority
 from cacheclient.jobs import Terms
 from cacheclient.keys import Glob, KeySpace
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Records, Target
+from cacheclient.shared import Connect, connect
 
 T = TypeVar("T")
 

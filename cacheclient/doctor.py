@@ -26,6 +26,9 @@ _SAMPLES: Final = 10  # questions from which the latency is told
 _GONE: Final = -2  # what PTTL answers for a key that is not there
 
 
+Votes = Callable[[], Awaitable[Sequence[Vote]]]
+
+
 class Masters(Protocol):
     """What is asked of a ``Link`` or a ``Cluster``."""
 
@@ -39,7 +42,7 @@ class Patient:
 
     masters: Masters
     login: Login
-    votes: Callable[[], Awaitable[Sequence[Vote]]] | None = None
+    votes: Votes | None = None
 
 
 class Doctor:

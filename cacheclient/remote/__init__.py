@@ -1,8 +1,9 @@
-"""L2: the tier in Redis. Addresses, the connection, its time limits, coalescing; the only code that talks to Redis."""
+"""L2: the tier in Redis. Addresses, the connection, its time limits, coalescing; the only code that talks to Redis.
+
+``sentinels``, ``cluster``, ``cluster_store`` and ``survey`` bring redis-py: who needs them imports them by name.
+"""
 
 from cacheclient.remote.address import SCHEMES, Address, Target, TlsFiles, parse, read_secret
-from cacheclient.remote.cluster import Cluster
-from cacheclient.remote.cluster_store import ClusterStore
 from cacheclient.remote.encryption import context
 from cacheclient.remote.lane import Lane
 from cacheclient.remote.lanes import Lanes
@@ -16,13 +17,12 @@ from cacheclient.remote.protocol import Held, Leased, Store, Take, fetched
 from cacheclient.remote.records import LocalRecords, Records, RedisRecords
 from cacheclient.remote.scan import END, SCAN_COUNT, Step
 from cacheclient.remote.store import RedisStore
-from cacheclient.remote.survey import Survey
-from cacheclient.remote.topology import FixedTopology, SentinelTopology, Topology
+from cacheclient.remote.topology import FixedTopology, Topology
 
 __all__ = [
-    "END", "SCAN_COUNT", "SCHEMES", "Address", "Attempt", "Cluster", "ClusterStore", "Connection", "FixedTopology",
+    "END", "SCAN_COUNT", "SCHEMES", "Address", "Attempt", "Connection", "FixedTopology",
     "Held", "Holder", "Lane", "Lanes", "Leased", "LimitStore", "Link", "LocalLimits", "LocalLocks", "LocalRecords",
     "LockStore", "Login", "NoStore", "Pipe", "Records", "RedisLimits", "RedisLocks", "RedisRecords", "RedisStore",
-    "SentinelTopology", "Step", "Store", "Survey", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
+    "Step", "Store", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
     "parse", "read_secret", "redis_memory",
 ]  # fmt: skip

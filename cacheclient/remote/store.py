@@ -7,18 +7,20 @@ import math
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from cacheclient import entry
 from cacheclient.contract import Tier
 from cacheclient.errors import UnavailableError
-from cacheclient.remote.cluster import Cluster
 from cacheclient.remote.link import Connection, Link
 from cacheclient.remote.pipe import Argument
 from cacheclient.remote.protocol import Accept, Held, Leased, Take
 from cacheclient.remote.scan import SCAN_COUNT, Step, scan
 from cacheclient.scripts import script
 from cacheclient.stats import Stats
+
+if TYPE_CHECKING:
+    from cacheclient.remote.cluster import Cluster  # brings redis-py
 
 _BATCH: Final = 100  # keys that one command changes: Redis does nothing else meanwhile
 _NO_EXPIRY: Final = -1  # what PTTL answers for a key that stays

@@ -12,12 +12,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from cacheclient.clock import Clock
-from cacheclient.connect import Connect, Shared
 from cacheclient.contract import ErrorType, Tier
 from cacheclient.errors import ConfigurationError, UnavailableError
 from cacheclient.keys import KeySpace
 from cacheclient.options import CacheOptions
 from cacheclient.remote import LimitStore, LockStore, Store, Target
+from cacheclient.shared import Connect, Shared
 from cacheclient.stats import Stats
 from cacheclient.testing.substitute import Substitution, substituted
 from cacheclient.testing.wrapped import Wrapped

@@ -8,10 +8,10 @@ from typing import Any
 
 from cacheclient.cache import AsyncCache
 from cacheclient.clock import Clock, ServerClock
-from cacheclient.connect import Shared
 from cacheclient.keys import KeySpace
 from cacheclient.options import CacheOptions
 from cacheclient.remote import LocalLocks, LocalRecords, Target, parse
+from cacheclient.shared import Shared
 from cacheclient.stats import Stats
 from cacheclient.sync import Cache
 from cacheclient.testing.clock import FakeClock

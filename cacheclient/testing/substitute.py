@@ -9,10 +9,10 @@ from typing import Any
 
 from cacheclient.cache import AsyncCache
 from cacheclient.clock import Clock
-from cacheclient.connect import Connect, Shared, connect
 from cacheclient.keys import KeySpace
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Target, parse
+from cacheclient.shared import Connect, Shared, connect
 from cacheclient.stats import Stats
 
 

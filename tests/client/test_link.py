@@ -22,7 +22,7 @@ Opened = Callable[..., Awaitable[AsyncCache]]
 
 @pytest.fixture
 def named(monkeypatch: pytest.MonkeyPatch) -> type[Named]:
-    monkeypatch.setattr("cacheclient.connect.FixedTopology", Named)
+    monkeypatch.setattr("cacheclient.shared.FixedTopology", Named)
     return Named
 
 

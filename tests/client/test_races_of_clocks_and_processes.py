@@ -175,7 +175,7 @@ async def a_pod_stays_with_a_deposed_master(scene: Scene) -> None:
 
     old, new = scene.launch(), scene.launch()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("cacheclient.connect.FixedTopology", Quick)
+        patch.setattr("cacheclient.shared.FixedTopology", Quick)
         pod = await scene.cache(old.url)
     await heard(pod)
     await pod.set("a", "old")

@@ -10,8 +10,8 @@ import pytest
 
 from cacheclient import AsyncCache, CacheOptions, L2Options
 from cacheclient.errors import UnavailableError
-from cacheclient.remote import Address, SentinelTopology, parse
-from cacheclient.remote.topology import majority
+from cacheclient.remote import Address, parse
+from cacheclient.remote.sentinels import SentinelTopology, majority
 from tests.conftest import Server, free_port, until
 
 A, B, C = Address("a", 1), Address("b", 1), Address("c", 1)

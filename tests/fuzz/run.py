@@ -18,7 +18,8 @@ from typing import Final, NamedTuple
 from cacheclient import CacheOptions, FailsafeOptions, L2Options
 from cacheclient.contract import Env
 from cacheclient.errors import UnavailableError
-from cacheclient.remote import Address, SentinelTopology, parse, read_secret
+from cacheclient.remote import Address, parse, read_secret
+from cacheclient.remote.sentinels import SentinelTopology
 from infra.local.control import Environment
 from infra.local.programs import REDIS_NODES, SENTINEL_NODES
 from tests.fuzz.audit import Audit, audit

@@ -1,4 +1,4 @@
-# Every target sets itself up: its own virtual environment, locked versions. `make` alone lists them.
+# Every target sets itself up: its own virtual environment, locked versions. `make` alone lists them, by who needs them.
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
 .DEFAULT_GOAL := help
@@ -31,20 +31,14 @@ $(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.up
 
 .PHONY: help
-help: ## list the targets
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 16
+help:
+	@echo "make TARGET [VARIABLE=value ...]; each target sets itself up. New here? make up"
+	@awk -F ':.*## ' '/^##@/ {print "\n" substr($$0, 5)} /^[a-z-]+:.*## / {printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@echo
+	@echo "Variables are named with the targets that take them. Everywhere: PYTHON=python3.12 (what to set up with),"
+	@echo "ARGS='...' (more for the command behind: make test ARGS='-k lock -x', make drill ARGS=--help)."
 
-.PHONY: setup
-setup: $(VENV)/.dev ## install the development tools into .venv
-
-.PHONY: lock
-lock: ## pin every dependency anew (needs uv)
-	$(PIN) --all-extras --group dev -o requirements/dev.lock
-	$(PIN) --extra api --extra cli --group local -c requirements/dev.lock -o requirements/up.lock
-	$(PIN) --extra api --extra cli --extra compress --extra jobs --extra warm -c requirements/dev.lock -o requirements/image.lock
-	$(PIN) --all-extras --group dev --group bench -c requirements/dev.lock -o requirements/bench.lock
-	$(subst pyproject.toml,--group pyproject.toml:checkov,$(PIN)) -o requirements/checkov.lock
-	$(subst pyproject.toml,--group pyproject.toml:docs,$(PIN)) -o requirements/docs.lock
+##@ For developers of applications: the whole thing on this machine
 
 .PHONY: up
 up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_AFTER=seconds, TLS=1
@@ -64,10 +58,6 @@ example: $(VENV)/.dev ## a service on PostgreSQL without and with the cache, sid
 	@$(BIN)/python -m examples.fingerprint.service $(ARGS)
 	@echo "'make down' ends the local cache."
 
-.PHONY: down
-down: $(VENV)/.up ## stop the local cache and remove its files
-	@$(BIN)/python -m infra.local down
-
 .PHONY: status
 status: $(VENV)/.up ## what runs locally, and who is master
 	@$(BIN)/python -m infra.local status
@@ -76,13 +66,57 @@ status: $(VENV)/.up ## what runs locally, and who is master
 logs: $(VENV)/.up ## logs of the local processes: NAME=redis-0
 	@$(BIN)/python -m infra.local logs $(NAME)
 
+.PHONY: down
+down: $(VENV)/.up ## stop the local cache and remove its files
+	@$(BIN)/python -m infra.local down
+
+##@ For platform engineers: a set in a cluster
+
 .PHONY: render
 render: $(VENV)/.dev ## write a stack's manifests for kubectl, without the Pulumi CLI: STACK=dev
 	@$(BIN)/python -m infra.render $(STACK)
 
+$(VENV)/checkov/.done: requirements/checkov.lock | $(VENV)/.dev
+	@echo "Setting up checkov in an environment of its own (once, a minute) ..."
+	@$(PYTHON) -m venv $(VENV)/checkov
+	@$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: policy
+policy: $(VENV)/checkov/.done ## the rendered manifests before our own policies and checkov's
+	@$(BIN)/pytest tests/infra/test_policies.py tests/infra/test_checkov.py $(ARGS)
+
 .PHONY: deploy
 deploy: $(VENV)/.dev ## deploy an environment, step by step: STACK=dev ARGS="--dry-run --with kubectl --from ready"
 	@$(BIN)/cachestack deploy $(STACK) $(ARGS)
+
+.PHONY: test-cluster
+test-cluster: $(VENV)/.dev ## the stacks on the cluster that KUBECONFIG names (minutes)
+	@$(BIN)/pytest -m cluster tests/e2e $(ARGS)
+
+##@ For those on call: failures on purpose, before they come by themselves; then, `cachestack --help`
+
+.PHONY: drill
+drill: $(VENV)/.dev ## cause every failure the set survives, and print promised and seen: RUNS=10 ARGS="--only crash"
+	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(ARGS)
+
+.PHONY: alert-drill
+alert-drill: $(VENV)/.dev ## cause real failures and show which alerts fire and resolve (25 minutes): ARGS="--only 'disk full'"
+	@$(BIN)/python -m tests.alert_drill $(ARGS)
+
+.PHONY: restore-bench
+restore-bench: $(VENV)/.dev ## how long a restore of 1,000,000 keys takes here (minutes): the promise is 5
+	@$(BIN)/pytest -m slow tests/jobs -s $(ARGS)
+
+##@ For contributors, daily
+
+.PHONY: setup
+setup: $(VENV)/.dev ## install the development tools into .venv
+
+.PHONY: format
+format: $(VENV)/.dev ## put the code into the one format
+	@$(BIN)/ruff check --fix .
+	@$(BIN)/ruff format .
 
 .PHONY: lint
 lint: $(VENV)/.dev ## style, types, import rules, shell scripts
@@ -95,26 +129,17 @@ lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 	@$(BIN)/lint-imports
 	@$(BIN)/shellcheck infra/files/*.sh .ci/run
 
-.PHONY: format
-format: $(VENV)/.dev ## put the code into the one format
-	@$(BIN)/ruff check --fix .
-	@$(BIN)/ruff format .
-
 .PHONY: test
 test: $(VENV)/.dev ## all tests that need no cluster, with real Redis
 	@for tool in redis-server promtool; do command -v $$tool >/dev/null || \
 	  echo "$$tool is not installed: some tests are skipped. Debian, Ubuntu: apt-get install redis-server redis-tools prometheus"; done
 	@$(BIN)/pytest -m 'not cluster and not slow and not engine' $(ARGS)
 
-$(VENV)/checkov/.done: requirements/checkov.lock | $(VENV)/.dev
-	@echo "Setting up checkov in an environment of its own (once, a minute) ..."
-	@$(PYTHON) -m venv $(VENV)/checkov
-	@$(VENV)/checkov/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
-	@touch $@
+.PHONY: docs-serve
+docs-serve: $(VENV)/docs/.done ## serve the documentation on this machine and build it anew when a page changes
+	@$(MKDOCS) serve --livereload
 
-.PHONY: policy
-policy: $(VENV)/checkov/.done ## the rendered manifests before our own policies and checkov's
-	@$(BIN)/pytest tests/infra/test_policies.py tests/infra/test_checkov.py $(ARGS)
+##@ For contributors, when the change calls for it
 
 # The oldest redis-py that pyproject.toml allows, in a virtual environment of its own; all else as locked.
 OLDEST_REDIS := 6.0.0
@@ -131,6 +156,10 @@ $(VENV)/compat/.done: requirements/dev.lock pyproject.toml | $(VENV)/.dev
 test-compat: $(VENV)/compat/.done ## every server with the oldest and the locked redis-py
 	@$(BIN)/python -m tests.compat $(VENV)/compat/bin/python $(BIN)/python $(if $(ARGS),--pytest $(ARGS))
 
+.PHONY: acceptance
+acceptance: $(VENV)/.dev ## every acceptance figure in one table, seen by the real thing (5 minutes): ARGS="--only failover"
+	@$(BIN)/python -m tests.acceptance $(ARGS)
+
 .PHONY: test-ha
 test-ha: $(VENV)/.dev ## the failure tests with real time-outs (minutes)
 	@$(BIN)/pytest -m slow tests/ha $(ARGS)
@@ -139,21 +168,9 @@ test-ha: $(VENV)/.dev ## the failure tests with real time-outs (minutes)
 test-engine: $(VENV)/.dev ## the Pulumi program under the real engine (needs pulumi on PATH; minutes)
 	@$(BIN)/pytest -m engine tests/engine $(ARGS)
 
-.PHONY: restore-bench
-restore-bench: $(VENV)/.dev ## how long a restore of 1,000,000 keys takes here (minutes): the promise is 5
-	@$(BIN)/pytest -m slow tests/jobs -s $(ARGS)
-
-.PHONY: drill
-drill: $(VENV)/.dev ## cause every failure the set survives, and print promised and seen: RUNS=10 ARGS="--only crash"
-	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(ARGS)
-
-.PHONY: acceptance
-acceptance: $(VENV)/.dev ## every acceptance figure in one table, seen by the real thing (5 minutes): ARGS="--only failover"
-	@$(BIN)/python -m tests.acceptance $(ARGS)
-
-.PHONY: test-cluster
-test-cluster: $(VENV)/.dev ## the stacks on the cluster that KUBECONFIG names (minutes)
-	@$(BIN)/pytest -m cluster tests/e2e $(ARGS)
+.PHONY: fuzz
+fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1
+	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 $(VENV)/.bench: requirements/bench.lock | $(VENV)/.dev
 	@echo "Adding what the benchmarks compare with to $(VENV) ..."
@@ -164,9 +181,9 @@ $(VENV)/.bench: requirements/bench.lock | $(VENV)/.dev
 bench: $(VENV)/.bench ## the speed bars side by side with other caches: TRACES=folder ARGS="--quick --bars P1,P4"
 	@$(BIN)/python -m bench $(if $(TRACES),--traces '$(TRACES)') $(ARGS)
 
-.PHONY: fuzz
-fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1
-	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
+.PHONY: boards-schema
+boards-schema: $(VENV)/.dev ## check the dashboards against Grafana's own types, newest two majors (needs npm)
+	@$(BIN)/python -m tests.schema || [ $$? = 3 ]
 
 .PHONY: reference
 reference: $(VENV)/.dev ## write docs/cli.md anew from what the commands say of themselves
@@ -185,17 +202,14 @@ docs: $(VENV)/docs/.done ## build the documentation into site/; a warning, a lin
 	@$(MKDOCS) build
 	@echo "site/index.html is the documentation; 'make docs-serve' serves it while you write."
 
-.PHONY: docs-serve
-docs-serve: $(VENV)/docs/.done ## serve the documentation on this machine and build it anew when a page changes
-	@$(MKDOCS) serve --livereload
-
-.PHONY: boards-schema
-boards-schema: $(VENV)/.dev ## check the dashboards against Grafana's own types, newest two majors (needs npm)
-	@$(BIN)/python -m tests.schema || [ $$? = 3 ]
-
-.PHONY: alert-drill
-alert-drill: $(VENV)/.dev ## cause real failures and show which alerts fire and resolve (25 minutes): ARGS="--only 'disk full'"
-	@$(BIN)/python -m tests.alert_drill $(ARGS)
+.PHONY: lock
+lock: ## pin every dependency anew (needs uv)
+	$(PIN) --all-extras --group dev -o requirements/dev.lock
+	$(PIN) --extra api --extra cli --group local -c requirements/dev.lock -o requirements/up.lock
+	$(PIN) --extra api --extra cli --extra compress --extra jobs --extra warm -c requirements/dev.lock -o requirements/image.lock
+	$(PIN) --all-extras --group dev --group bench -c requirements/dev.lock -o requirements/bench.lock
+	$(subst pyproject.toml,--group pyproject.toml:checkov,$(PIN)) -o requirements/checkov.lock
+	$(subst pyproject.toml,--group pyproject.toml:docs,$(PIN)) -o requirements/docs.lock
 
 .PHONY: clean
 clean: ## remove the virtual environment and what was rendered

@@ -186,8 +186,8 @@ boards-schema: $(VENV)/.dev ## check the dashboards against Grafana's own types,
 	@$(BIN)/python -m tests.schema || [ $$? = 3 ]
 
 .PHONY: reference
-reference: $(VENV)/.dev ## write docs/cli.md anew from what the commands say of themselves
-	@$(BIN)/python -m tests.cli.reference
+reference: $(VENV)/.dev ## write anew what pages take from the code: commands, settings, options, users
+	@$(BIN)/python -m handbook
 
 $(VENV)/docs/.done: requirements/docs.lock | $(BIN)/python
 	@echo "Setting up mkdocs in an environment of its own (once, half a minute) ..."

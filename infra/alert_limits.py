@@ -23,6 +23,12 @@ _NAMES: Final = {
 _PATH: Final = "monitoring.thresholds"
 
 
+def defaults() -> dict[str, float]:
+    """Return every limit that a stack may set, by its name in the stack file, as it is where none is set."""
+    promises = Thresholds()
+    return {name: getattr(promises, field.name) for name, field in _NAMES.items()}
+
+
 def limits(settings: Settings) -> Thresholds:
     """Return the limits of a stack's rules and panels; ``faults`` has said before whether they can be used."""
     return Thresholds(

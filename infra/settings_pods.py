@@ -54,11 +54,17 @@ EXPORTER_IMAGE: Final = (
 
 
 class Container(Group, frozen=True, kw_only=True):
-    """Image and resources of a container. ``memory`` is both request and limit.
+    """Image and resources of a container.
 
-    Borrowed memory would make the pod the first that the kernel kills when its node runs short. ``pull_policy`` is
-    ``Always``, which asks the registry whether this cluster may still have the image and downloads nothing that is
-    there; ``IfNotPresent`` starts pods while the registry is away, and images that were loaded on the nodes.
+    Attributes:
+        image: what runs.
+        pull_policy: ``Always`` asks the registry whether this cluster may still have the image, and downloads nothing
+            that is there; ``IfNotPresent`` starts pods while the registry is away, and images that were loaded on the
+            nodes.
+        cpu_request: processor time that is kept for it.
+        cpu_limit: processor time that it may take at most.
+        memory: both request and limit: borrowed memory would make the pod the first that the kernel kills when its node
+            runs short.
     """
 
     image: Image
@@ -69,7 +75,19 @@ class Container(Group, frozen=True, kw_only=True):
 
 
 class Redis(Container, frozen=True, kw_only=True):
-    """The Redis set. Its data limit, maxmemory, is a share of ``memory`` (``infra.redis_conf.maxmemory_bytes``)."""
+    """The Redis set.
+
+    Attributes:
+        memory: of each server. Its data limit, maxmemory, is three fifths of it (``infra.redis_conf.maxmemory_bytes``).
+        replicas: servers of the set, the master among them.
+        storage: the volume of each server; it grows in place and never shrinks.
+        save: when a snapshot is written: so many changes within so many seconds.
+        repl_backlog: history that is kept so that a replica which was away resumes without a full copy.
+        max_clients: connections accepted at the same time, by each server.
+        min_replicas_to_write: replicas without which the master refuses writes; 0 turns the guard off.
+        min_replicas_max_lag_seconds: since its last acknowledgement, after which a replica no longer counts for that.
+        key_patterns: keys that the user ``app`` may touch.
+    """
 
     image: Image = REDIS_IMAGE
     cpu_request: Cpu = "500m"
@@ -86,7 +104,16 @@ class Redis(Container, frozen=True, kw_only=True):
 
 
 class Sentinel(Container, frozen=True, kw_only=True):
-    """The Sentinel set. Its times decide how long a lost master is noticed and replaced."""
+    """The Sentinel set. Its times decide how long a lost master is noticed and replaced.
+
+    Attributes:
+        replicas: Sentinels of the set; an odd number.
+        storage: the volume of each Sentinel, which holds what it has learnt.
+        quorum: Sentinels that must agree that the master is down.
+        down_after_seconds: silence after which a node counts as down.
+        failover_timeout_seconds: bound of one failover; a failed attempt is retried only after twice this time.
+        parallel_syncs: replicas that copy from a new master at the same time.
+    """
 
     image: Image = REDIS_IMAGE
     cpu_request: Cpu = "50m"
@@ -112,10 +139,25 @@ class Exporter(Container, frozen=True, kw_only=True):
 class Backup(Container, frozen=True, kw_only=True):
     """The backup and drill CronJobs, and where the backups lie.
 
-    ``secret_name`` is a Secret with ``access-key-id`` and ``secret-access-key``; empty where the pod has an identity of
-    its own. ``encryption_secret`` holds the keys by id. ``scratch`` is the room for a snapshot and its packed copy; the
-    drill loads a backup into ``drill_memory``. ``object_store_cidrs`` are the addresses that the jobs may reach on the
-    endpoint's port.
+    Attributes:
+        enabled: whether the jobs are declared.
+        image: the project's own; needed where this is enabled.
+        schedule: when a backup is taken.
+        drill_schedule: when the newest backup is loaded, to prove that it can be.
+        drill_memory: of the drill, which loads a whole backup.
+        bucket: where the backups lie.
+        prefix: what their keys begin with.
+        endpoint: of a store that speaks S3.
+        region: of the bucket; ``auto`` for Google Cloud Storage.
+        secret_name: a Secret with ``access-key-id`` and ``secret-access-key``; empty where the pod has an identity of
+            its own.
+        encryption_secret: a Secret with the keys by their ids; empty leaves the backups in clear text.
+        encryption_key_id: the key that new backups are encrypted with.
+        compression: of the snapshots.
+        keep_days: everything that is younger is kept.
+        keep_last: so many of the newest are kept, however old.
+        scratch: room for a snapshot and its packed copy: twice maxmemory.
+        object_store_cidrs: addresses that the jobs may reach on the endpoint's port.
     """
 
     enabled: Flag = False
@@ -143,11 +185,20 @@ class Backup(Container, frozen=True, kw_only=True):
 class Api(Container, frozen=True, kw_only=True):
     """The cache API: statistics, invalidation and pre-warming by HTTP, for the pods of ``network.clientNamespaces``.
 
-    ``image`` is the project's own. With ``warms`` its pods carry out pre-warms themselves, with the plan file, the data
-    and the sources of ``warmup``; else they ask the applications to. Each key of the Secret ``admin_secret`` is a token
-    of an administrator, who is named by it; ``jwt_config_map`` has the keys of an issuer of JWTs, in
-    ``jwks.json``. With neither, nobody can invalidate or pre-warm. Each address may ask ``requests_per_minute`` times,
-    of all pods together; 0: without limit.
+    With neither tokens nor keys of an issuer nobody can invalidate or pre-warm.
+
+    Attributes:
+        enabled: whether the API is declared.
+        image: the project's own; needed where this is enabled.
+        replicas: its pods.
+        admin_secret: each key of this Secret is an administrator's name, its value the token.
+        requests_per_minute: that each address may make, of all pods together; 0: without limit.
+        warms: whether its pods carry out pre-warms themselves, with the plan file, the data and the sources of
+            ``warmup``; else they ask the applications to.
+        jwt_config_map: has the keys of an issuer of JWTs, in ``jwks.json``.
+        jwt_audience: whom a token must be for.
+        jwt_issuer: whom it must be from.
+        jwt_scope: a word that its claim ``scope`` must hold.
     """
 
     enabled: Flag = False
@@ -166,12 +217,19 @@ class Api(Container, frozen=True, kw_only=True):
 
 
 class WarmUp(Container, frozen=True, kw_only=True):
-    """The warm-up CronJobs: plan ``full`` once a night, plan ``hot`` every few hours, UTC; see docs/warm-up.md.
+    """The warm-up CronJobs: plan ``full`` once a night, plan ``hot`` every few hours; see docs/warm-up.md.
 
-    ``image`` is the project's own. The plan file is the key ``warm.toml`` of the Secret ``secret_name``, whose
-    files are in /etc/cachestack/warm. It may refer to those, to files of the volume ``data_claim`` in /data, and to
-    servers at the ``source_ports`` of the ``source_cidrs``. A Job is ended a minute after its deadline, which should be
-    that of its plan.
+    Attributes:
+        enabled: whether the jobs are declared.
+        image: the project's own; needed where this is enabled.
+        secret_name: a Secret whose key ``warm.toml`` is the plan file; all its files are in /etc/cachestack/warm.
+        data_claim: a volume claim with exported files, in /data.
+        full_schedule: when plan ``full`` runs.
+        hot_schedule: when plan ``hot`` runs.
+        full_deadline_seconds: of plan ``full``; its Job is ended a minute later. Give the plan in the file the same.
+        hot_deadline_seconds: the same of plan ``hot``.
+        source_cidrs: addresses that the jobs may reach besides Redis.
+        source_ports: the ports there.
     """
 
     enabled: Flag = False

@@ -37,10 +37,7 @@ L1_OVERHEAD: Final = 2
 
 def contradictions(settings: Settings) -> Iterator[str]:
     """Yield one line, path first, per rule that the settings break; a rule on a refused value says nothing."""
-    for rule in (
-        quorum, timing, memory, storage, backup, client, api, warmup, cpu, priority, addresses, schedules, application,
-        alert_limits.faults,
-    ):  # fmt: skip
+    for rule in RULES:
         try:
             yield from rule(settings)
         except RefusedError:
@@ -121,7 +118,7 @@ def storage(settings: Settings) -> Iterator[str]:
 
 
 def client(settings: Settings) -> Iterator[str]:
-    """Require that L1 does not outlive L2, whose entries it shows, which it shows."""
+    """Require that L1 does not outlive L2, whose entries it shows."""
     wanted = settings.client
     if wanted.l1_ttl_seconds > wanted.l2_ttl_seconds:
         yield (
@@ -267,3 +264,9 @@ def schedules(settings: Settings) -> Iterator[str]:
 
 
 _CRON_FIELD: Final = r"(?x) ITEM(,ITEM)*".replace("ITEM", r"(\*|[0-9A-Z]+(-[0-9A-Z]+)?)(/[1-9][0-9]*)?")
+
+
+RULES: Final = (
+    quorum, timing, memory, storage, backup, client, api, warmup, cpu, priority, addresses, schedules, application,
+    alert_limits.faults,
+)  # fmt: skip

@@ -42,7 +42,14 @@ from infra.settings_pods import Api, Backup, Exporter, Group, Redis, Sentinel, W
 class Client(Group, frozen=True, kw_only=True):
     """The cache that this environment is for, as the pods of the bundle use it: see ``cacheclient.CacheOptions``.
 
-    ``namespace`` and ``version`` are those of the application whose entries are counted, invalidated and pre-warmed.
+    Attributes:
+        namespace: of the application whose entries are counted, invalidated and pre-warmed.
+        version: of its schema.
+        l1_max_entries: ``l1.max_entries``.
+        l1_memory: ``l1.max_bytes``.
+        l1_ttl_seconds: ``l1.ttl``.
+        l2_ttl_seconds: ``l2.ttl``.
+        max_staleness_seconds: ``sync.max_staleness``.
     """
 
     namespace: CacheNamespace = "cache"
@@ -57,9 +64,16 @@ class Client(Group, frozen=True, kw_only=True):
 class Monitoring(Group, frozen=True, kw_only=True):
     """What Prometheus and Grafana need.
 
-    ``labels`` are those by which the cluster's Prometheus selects ServiceMonitors and PrometheusRules. ``dashboards``
-    declares a ConfigMap per dashboard for Grafana's sidecar. ``runbooks`` and ``grafana`` are the addresses that alerts
-    link to. ``thresholds`` are figures at which alerts fire and panels change colour (``infra.alert_limits``).
+    Attributes:
+        enabled: whether monitors, rules and dashboards are declared; the definitions of the Prometheus operator must be
+            in the cluster.
+        namespace: where Prometheus runs: its pods may reach the exporters.
+        scrape_interval: between two scrapes.
+        labels: by which the cluster's Prometheus selects ServiceMonitors and PrometheusRules.
+        dashboards: whether a ConfigMap is declared for each dashboard, for Grafana's sidecar.
+        grafana: the address of Grafana that alerts link to.
+        runbooks: the address of the runbooks that alerts link to.
+        thresholds: figures at which alerts fire and panels change colour; the names are below.
     """
 
     enabled: Flag = False
@@ -75,8 +89,15 @@ class Monitoring(Group, frozen=True, kw_only=True):
 class Cost(Group, frozen=True, kw_only=True):
     """Prices in US dollars, from which dashboard 6 and ``GET /cache/stats`` compute what the cache saves and costs.
 
-    Databases are paid for by query or by size: give the price that you pay, and 0 for the other. A month has 730 hours;
-    a GiB of Redis is counted on each server of the set. See ``cacheclient.savings``.
+    Databases are paid for by query or by size: give the price that you pay, and 0 for the other. See
+    ``cacheclient.savings``.
+
+    Attributes:
+        per_million_queries: of the database.
+        per_database_hour: in which the database is busy.
+        per_million_round_trips: to Redis, such as traffic between zones.
+        per_redis_gib_month: counted on each server of the set; a month has 730 hours.
+        per_process_gib_month: of the processes' memory, which L1 takes.
     """
 
     per_million_queries: Price = 2.0
@@ -89,9 +110,13 @@ class Cost(Group, frozen=True, kw_only=True):
 class Tls(Group, frozen=True, kw_only=True):
     """Encryption of Redis and Sentinel, between each other and to clients and exporters.
 
-    ``secret_name`` names a Secret with tls.crt, tls.key and ca.crt, as cert-manager or ``python -m infra.certificates``
-    makes it. Running servers keep the certificate they read at their start: another ``version`` restarts the pods one
-    by one, and each master hands over first. With ``client_auth`` clients have to show a certificate, too.
+    Attributes:
+        enabled: whether everything is encrypted; there is no port in clear text then.
+        secret_name: a Secret with tls.crt, tls.key and ca.crt, as cert-manager or ``python -m infra.certificates``
+            makes it.
+        version: running servers keep the certificate they read at their start; another text here restarts the pods one
+            by one, and each master hands over first.
+        client_auth: whether clients have to show a certificate, too.
     """
 
     enabled: Flag = False
@@ -101,9 +126,11 @@ class Tls(Group, frozen=True, kw_only=True):
 
 
 class Priority(Group, frozen=True, kw_only=True):
-    """The PriorityClass of every pod; without a name that of the cluster's default.
+    """The PriorityClass of every pod.
 
-    With a ``value`` above 0 the program declares the class, which belongs to the whole cluster; else it must exist.
+    Attributes:
+        class_name: its name; empty for the cluster's default.
+        value: above 0 the program declares the class, which belongs to the whole cluster; else it must exist.
     """
 
     class_name: OptionalName = ""
@@ -111,7 +138,12 @@ class Priority(Group, frozen=True, kw_only=True):
 
 
 class Network(Group, frozen=True, kw_only=True):
-    """Who may connect: our own pods, and every pod of the ``client_namespaces``."""
+    """Who may connect: our own pods, and those of the client namespaces.
+
+    Attributes:
+        policies: whether NetworkPolicies are declared.
+        client_namespaces: every pod of these namespaces may connect.
+    """
 
     policies: Flag = True
     client_namespaces: Names = ()
@@ -120,10 +152,14 @@ class Network(Group, frozen=True, kw_only=True):
 class Application(Group, frozen=True, kw_only=True):
     """The application that ``cachestack deploy`` rolls after the set, and what its caches have to show afterwards.
 
-    ``deployment`` is its Deployment in ``namespace``; without one, nothing is rolled or measured. ``image`` is rolled
-    into ``container``, which need not be named where the pods have one; without an image, what runs is left as it is.
-    Its pods serve the cache API's ``/cache/stats`` on ``port``: of at least ``min_lookups`` lookups, a share of
-    ``hit_rate`` has to be found in L1 or L2.
+    Attributes:
+        namespace: where it runs.
+        deployment: its Deployment; without one, nothing is rolled or measured.
+        container: that gets the image; need not be named where the pods have one.
+        image: to be rolled; without one, what runs is left as it is.
+        port: where its pods serve the cache API's ``/cache/stats``.
+        hit_rate: share of lookups that has to be found in L1 or L2.
+        min_lookups: that the rate is measured over.
     """
 
     namespace: OptionalName = ""

@@ -1,21 +1,16 @@
-"""docs/cli.md, as the commands' own help has it: ``python -m tests.cli.reference`` writes the page anew."""
+"""The command ``cachestack``, as its commands' own help has it."""
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
 from cacheclient.cli import application
 from cacheclient.cli.connected import PANEL
 
-PAGE: Final = Path(__file__).parents[2] / "docs" / "cli.md"
-MARK: Final = "<!-- from here on: make reference -->\n"
-
 
 def reference() -> str:
-    """Return the generated half of the page."""
+    """Return a section for every command, and one for the options that several share."""
     lines: list[str] = []
     shared: list[str] = []
     commands = application.declared().values()
@@ -67,16 +62,3 @@ def _meaning(param: Any) -> str:
     default = f" Default: {param.default}." if shown else ""
     variable = f" Variable: `{param.envvar}`." if param.envvar else ""
     return text + default + variable
-
-
-def page(old: str) -> str:
-    """Return the page with its generated half renewed."""
-    written, mark, _ = old.partition(MARK)
-    if not mark:
-        raise ValueError(f"{PAGE}: no line {MARK!r}")
-    return f"{written}{MARK}\n{reference()}"
-
-
-if __name__ == "__main__":
-    PAGE.write_text(page(PAGE.read_text(encoding="utf-8")), encoding="utf-8")
-    sys.stderr.write(f"{PAGE} written\n")

@@ -124,6 +124,7 @@ lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
 	@$(BIN)/mypy -p examples.fingerprint
+	@$(BIN)/mypy examples/fastapi_app.py examples/flask_app.py examples/django_app.py
 	@$(BIN)/mypy tests/typing/api.py
 	@$(BIN)/basedpyright --warnings
 	@$(BIN)/lint-imports

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncIterator, Callable, Iterable
 from typing import Any, Generic, Self, TypeVar
 
 from cacheclient import tags as tag_names
@@ -95,6 +96,12 @@ class Core(Generic[T]):
 
     async def __aexit__(self, *exc_info: object) -> None:
         await self.close()
+
+    @contextlib.asynccontextmanager
+    async def lifespan(self, application: object) -> AsyncIterator[None]:  # noqa: ARG002  one like another
+        """Be open while an ASGI application runs: ``FastAPI(lifespan=cache.lifespan)``, and Starlette's."""
+        async with self:
+            yield
 
     def disown(self) -> None:
         """Take note, in a forked child, that another process opened this and will close it."""

@@ -1,8 +1,8 @@
 """What the client needs to be allowed in Redis, and finding out whether it is.
 
-Where the user may ask ``ACL DRYRUN`` (Redis 7), Redis says so without doing anything. Else each command is tried in a
-form that does no harm: on a key of a random name below the cache's own prefixes, which is gone after a millisecond, and
-with an event that names only that key. Redis checks rights before it looks at anything else.
+Each command is tried in a form that does no harm: on a key of a random name below the cache's own prefixes, gone after
+a millisecond, and with an event that names only that key. Redis checks rights before it looks at anything else.
+``ACL DRYRUN`` is not asked: the users of applications may not, and a refusal raises the alert on refused commands.
 """
 
 from __future__ import annotations
@@ -106,31 +106,12 @@ async def refused(connection: Connection, login: Login, space: KeySpace) -> list
     Raises:
         UnavailableError: if Redis does not answer.
     """
-    user = await _dry_user(connection)
-    if user is not None:
-        return [need for need in needs(space) if not await _dry_run(connection, user, need)]
     own = await Pipe.open(connection.address, login)
     try:
         asked = ((need, own if need.listening else connection.writes) for need in needs(space))
         return [need for need, pipe in asked if not await _tried(pipe, need)]
     finally:
         own.close()
-
-
-async def _dry_user(connection: Connection) -> bytes | None:
-    """Return the name of the user if it may ask for a dry run, else None."""
-    try:
-        user: bytes = await connection.writes.call("ACL", "WHOAMI")
-        await connection.writes.call("ACL", "DRYRUN", user, "PING")
-    except UnavailableError as error:
-        if error.in_doubt:
-            raise
-        return None
-    return user
-
-
-async def _dry_run(connection: Connection, user: bytes, need: Need) -> bool:
-    return bool(await connection.writes.call("ACL", "DRYRUN", user, *need.command) == b"OK")
 
 
 async def _tried(pipe: Pipe, need: Need) -> bool:

@@ -39,7 +39,7 @@ def _command(path: str, command: Any, shared: list[str]) -> Iterator[str]:
 
 
 def _named(argument: Any) -> str:
-    name = argument.metavar or argument.name.upper()
+    name = (argument.metavar or argument.name.upper()).removesuffix("...") + "..." * (argument.nargs == -1)
     return name if argument.required or name[0] in "[-" else f"[{name}]"
 
 
@@ -57,7 +57,7 @@ def _syntax(param: Any) -> str:
 
 
 def _meaning(param: Any) -> str:
-    text = (param.help or "").replace("|", "\\|")
+    text = (param.help or "").replace("\\[", "[").replace("|", "\\|")
     shown = param.show_default and not getattr(param, "is_flag", False) and param.default not in (None, "", ())
     default = f" Default: {param.default}." if shown else ""
     variable = f" Variable: `{param.envvar}`." if param.envvar else ""

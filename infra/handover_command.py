@@ -73,6 +73,8 @@ def _tell(planned: handing_over.Plan, *, as_json: bool) -> None:
 
 def _target(stack: str, overrides: list[str]) -> Target:
     if stack == STACK:
+        if overrides:
+            raise Failure("--set: the set of `make up` has no stack file whose settings could differ", ExitCode.USAGE)
         return LocalHandover(Environment.load())
     try:
         return KubectlHandover(settings.load(stack, overrides))

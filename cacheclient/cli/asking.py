@@ -35,7 +35,7 @@ def ask(api: str, path: str, *, timeout: float, token: str = "") -> dict[str, An
             detail = json.load(error)["detail"]
         raise Failure(f"{api}: {error.code}: {detail}") from error
     except (OSError, http.client.HTTPException, ValueError) as error:
-        raise Failure(f"{api}: {error}") from error
+        raise Failure(f"{api}: {getattr(error, 'reason', error)}") from error
 
 
 def read_token(file: str | None) -> str:

@@ -16,11 +16,9 @@ from cacheclient.contract import ExitCode
 @connected()
 async def invalidate(
     cache: AsyncCache[Any],
-    keys: Annotated[
-        list[str] | None, typer.Argument(metavar="[KEY]...", help="Ids, without namespace and version.")
-    ] = None,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="KEY", help="Ids, without namespace and version.")] = None,
     *,
-    pattern: Annotated[str | None, typer.Option(metavar="GLOB", help="All ids that match: *, ?, [a-z].")] = None,
+    pattern: Annotated[str | None, typer.Option(metavar="GLOB", help=r"All ids that match: *, ?, \[a-z].")] = None,
     tag: Annotated[str | None, typer.Option(help="All entries that carry it, at the cost of one write.")] = None,
     everything: Annotated[bool, typer.Option("--all", help="The whole namespace, at the cost of one write.")] = False,
     all_namespaces: Annotated[

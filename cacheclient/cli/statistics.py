@@ -21,7 +21,9 @@ def stats(
             metavar="URL", envvar=Env.API_URL.value, help="The cache API of the process, http:// or https://."
         ),
     ],
-    timeout: Annotated[float, typer.Option(metavar="SECONDS", help="How long to wait for its answer.")] = 5.0,
+    timeout: Annotated[
+        float, typer.Option(min=0.1, max=600, metavar="SECONDS", help="How long to wait for its answer.")
+    ] = 5.0,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Show the hit rates, sizes and latencies of one process since it started.

@@ -139,7 +139,7 @@ class Prometheus:
         except urllib.error.HTTPError as error:
             raise QueryError(_refusal(error)) from error
         except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
-            raise QueryError(f"no answer from {self.url}: {error}") from error
+            raise QueryError(f"no answer from {self.url}: {getattr(error, 'reason', error)}") from error
 
 
 def _series(row: Mapping[str, Any]) -> Series:

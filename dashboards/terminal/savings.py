@@ -117,6 +117,7 @@ def _show(found: Bill) -> None:
     if not found.caches:
         console().print("no cache was seen in that time")
     net = found.total.saved - found.spent
+    sign = "-" if net < 0 else ""
     console().print(
-        f"in {found.hours:g} h: saved ${found.total.saved:,.4f}, memory ${found.spent:,.4f}, net ${net:,.4f}"
+        f"in {found.hours:g} h: saved ${found.total.saved:,.4f}, memory ${found.spent:,.4f}, net {sign}${abs(net):,.4f}"
     )

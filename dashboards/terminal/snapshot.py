@@ -5,7 +5,6 @@ from __future__ import annotations
 import http.client
 import json
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -108,8 +107,8 @@ def from_api(url: str, timeout: float = 5.0) -> Snapshot:
             l2_ratio=stats["l2"]["hit_rate"], p95={t: v for t, v in tiers.items() if v is not None},
             failovers=stats.get("failovers"), processes=1, listening=int(bool(stats.get("listener_connected"))),
         )  # fmt: skip
-    except (OSError, http.client.HTTPException, ValueError, KeyError, urllib.error.URLError) as error:
-        return Snapshot(moment=now, source=url, problem=f"no answer from {url}: {error}")
+    except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
+        return Snapshot(moment=now, source=url, problem=f"no answer from {url}: {getattr(error, 'reason', error)}")
 
 
 def _queries(namespace: str, window: str) -> dict[str, str]:

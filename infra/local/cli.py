@@ -26,7 +26,7 @@ INTERRUPTED: Final = 130
 _DESCRIPTION: Final = """\
 Three Redis nodes and three Sentinels as real processes on this machine, with the configuration and the scripts of the
 cluster's pods; redis_exporter and Prometheus where they are installed. Everything lives in .local/ (or where
-CACHESTACK_LOCAL or --dir says). No root is needed; ports are chosen free."""
+CACHESTACK_LOCAL says). No root is needed; ports are chosen free."""
 
 _EPILOG: Final = f"""\
 examples:

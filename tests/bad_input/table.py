@@ -209,6 +209,7 @@ COMMANDS: Final = [
     (("nothing",), 2, "No such command 'nothing'"),
     (("stats",), 2, "Missing option '--api'"),
     (("stats", "--api", "ftp://x"), 2, "--api ftp://x: an http:// or https:// URL"),
+    (("stats", "--api", "http://h", "--timeout", "0"), 2, "'--timeout': Input should be greater than or equal to 0.1"),
     (("stats", "--frobnicate"), 2, "No such option: --frobnicate"),
     (("get",), 2, "Missing argument 'key'"),
     (("get", "k"), 2, "--url or CACHE_URL: which cache?"),

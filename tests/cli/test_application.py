@@ -45,6 +45,17 @@ def test_what_a_command_says_of_itself_is_what_was_declared(name: str, run: Run)
     assert DECLARED[name].help in " ".join(said.out.split())
 
 
+def test_brackets_in_a_help_text_are_shown(run: Run) -> None:
+    assert "*, ?, [a-z]." in run("invalidate", "--help").out
+
+
+@pytest.mark.parametrize("name", DECLARED)
+def test_every_command_speaks_json(name: str) -> None:
+    loaded = application.load(DECLARED[name])
+    for command in getattr(loaded, "commands", {"": loaded}).values():
+        assert "--json" in {word for param in command.params for word in param.opts}, command.name
+
+
 def test_a_command_is_imported_when_it_is_run_and_not_before() -> None:
     look = (
         "import sys; from cacheclient.cli import main; main(['--help']); print(*sorted(sys.modules), file=sys.stderr)"

@@ -151,6 +151,7 @@ def test_a_stack_hands_over_through_kubectl(healthy_redis: Environment, kubectl:
     [
         (["nowhere"], ExitCode.USAGE, "Pulumi.nowhere.yaml"),
         (["dev", "--set", "nonsense"], ExitCode.USAGE, "nonsense"),
+        (["local", "--set", "redis.memory=1Gi"], ExitCode.USAGE, "no stack file"),
         (["local"], ExitCode.FAILED, "start one with 'make up'"),
     ],
 )

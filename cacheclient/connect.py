@@ -18,6 +18,7 @@ from cacheclient.events import EventType, Priority
 from cacheclient.explain import Explainer
 from cacheclient.flights import Flights
 from cacheclient.hearing import Hearing
+from cacheclient.hearsay import Hearsay
 from cacheclient.invalidation import Invalidation
 from cacheclient.keys import KeySpace
 from cacheclient.loads import Loads
@@ -113,7 +114,8 @@ def assemble(
     store, gate = shared.store, shared.gate
     serializer = Serializer(codec, shared.server_clock, stats)
     tags = Tags(store, space, gate, clock)
-    loads = Loads(space, store, local, serializer, tags, options, stats=stats, gate=gate, clock=clock)
+    hearsay = Hearsay(space, options.sync.journal, shared.server_clock, clock)
+    loads = Loads(space, store, local, serializer, tags, hearsay, options, stats=stats, gate=gate, clock=clock)
     flights = Flights(loads, options.sync.max_staleness, stats=stats, gate=gate, clock=clock)
     revalidation = Revalidation(space, store, local, tags, stats)
     auditor = Auditor(
@@ -126,15 +128,21 @@ def assemble(
         space, local, tags, flights, revalidation, PushGuard(options.sync.max_pushes), auditor,
         own_id=invalidation.id, stats=stats, clock=clock,
     )  # fmt: skip
+    hearing.note_with(hearsay.note)
     tags.distrust(invalidation.journal.owes_tag)
-    revalidation.distrust(invalidation.journal.__contains__)
+    revalidation.distrust(
+        lambda item: (
+            item.key in invalidation.journal or hearsay.refutes(space.full(item.key), item.written_ms, item.tags)
+        )
+    )
     if shared.link is not None and shared.listener is not None:
         invalidation.time_with(hearing.propagation.asked)
         shared.listener.report_to(hearing.told, hearing.heard)
         shared.link.on_renewal(invalidation.journal.replay)
-    retention = Retention(space, store, local, serializer, tags, invalidation.journal, clock=clock)
+        shared.link.on_renewal(hearsay.recall)
+    retention = Retention(space, store, local, serializer, tags, invalidation.journal, hearsay, clock=clock)
     explainer = Explainer(
-        space, store, local, Serializer(codec, shared.server_clock, Stats()), flights, invalidation.journal,
+        space, store, local, Serializer(codec, shared.server_clock, Stats()), flights, invalidation.journal, hearsay,
         gate=gate, clock=clock,
     )  # fmt: skip
     doctor = Doctor(
@@ -144,7 +152,9 @@ def assemble(
     peek = local.reader(
         gate, clock, stats.all_lookups, lambda payload, key: serializer.decode(payload, space.prefix + key)
     )
-    reader = Reader(space, store, local, serializer, tags, invalidation.journal, peek=peek, stats=stats, clock=clock)
+    reader = Reader(
+        space, store, local, serializer, tags, invalidation.journal, hearsay, peek=peek, stats=stats, clock=clock
+    )
     tuner = Tuner(
         local, shared.patient, _prewarmer(space, shared.records, invalidation, hearing), options.tuning, options.l1,
         stats=stats, clock=clock,
@@ -157,7 +167,7 @@ def assemble(
 
 def ask_for_prewarm(invalidation: Invalidation, hearing: Hearing, pattern: str, priority: Priority, plan: str) -> None:
     """Ask every process to pre-warm what matches ``pattern`` of whole Redis keys: others by an event, this one now."""
-    event = invalidation.event(EventType.PREWARM, pattern, priority, plan)
+    event = invalidation.event(EventType.PREWARM, pattern, priority, plan=plan)
     hearing.prewarm(event)
     invalidation.announce(event)
 

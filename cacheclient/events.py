@@ -2,8 +2,8 @@
 
 An event is a JSON object with ``event_type`` (invalidate, update, prewarm), ``key_pattern``, ``timestamp`` (Unix
 seconds), ``source_pod`` and ``priority`` (high, normal, low), and our optional ``id`` (of the sending cache),
-``version`` and, of a pre-warm, ``plan``. Whoever publishes one, in whatever language, is understood; unknown fields are
-ignored.
+``version``, ``before_ms`` (what was written before is void: Unix milliseconds of the Redis server) and, of a pre-warm,
+``plan``. Whoever publishes one, in whatever language, is understood; unknown fields are ignored.
 
 Coherence does not rest on events, which can be lost: the tracking connection tells of every change of a key. Events say
 what no key change can (a pattern, a wish for a pre-warm), and tell systems that are not caches.
@@ -46,6 +46,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     id: str = ""
     version: int = 0
     plan: str = ""
+    before_ms: int = 0
 
 
 _CHANNELS = {

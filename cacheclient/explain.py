@@ -15,6 +15,7 @@ from cacheclient.codec import codec_name
 from cacheclient.entry import KEPT, NEGATIVE
 from cacheclient.errors import UnavailableError
 from cacheclient.flights import Flights
+from cacheclient.hearsay import Hearsay
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
 from cacheclient.local import Local
@@ -23,7 +24,9 @@ from cacheclient.serializer import Serializer
 from cacheclient.tags import NAMESPACE, names
 
 L1Status = Literal["absent", "value", "expired", "suspect", "tag changed"]
-L2Status = Literal["absent", "value", "stale", "tag changed", "lease", "tombstone", "unreadable", "unavailable", "none"]
+L2Status = Literal[
+    "absent", "value", "stale", "tag changed", "void", "lease", "tombstone", "unreadable", "unavailable", "none"
+]  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +64,8 @@ class L2State:
 
     Attributes:
         status: ``lease``: somebody is loading. ``tombstone``: it was invalidated. ``stale``: past its time, kept in
-            case a loader fails. ``unreadable``: no entry that this cache can decode; a miss. ``none``: no Redis.
+            case a loader fails. ``void``: another process has invalidated it, and a failover undid that.
+            ``unreadable``: no entry that this cache can decode; a miss. ``none``: no Redis.
         expires: seconds until Redis drops it; None if it does not.
         remaining: seconds until the value is stale, negative if it is.
         age: seconds since it was written.
@@ -154,6 +158,7 @@ class Explainer:
         serializer: Serializer,
         flights: Flights,
         journal: Journal,
+        hearsay: Hearsay,
         *,
         gate: Gate,
         clock: Clock,
@@ -164,6 +169,7 @@ class Explainer:
         self._serializer = serializer
         self._flights = flights
         self._journal = journal
+        self._hearsay = hearsay
         self._gate = gate
         self._clock = clock
 
@@ -220,8 +226,13 @@ class Explainer:
             return L2State(status="unreadable", expires=expires, size=len(raw))
         tags = await self._tags(envelope.tags)
         remaining = self._serializer.remaining(value)
+        status = "value" if remaining > 0 else "stale"
+        if self._hearsay.refutes(full, envelope.written_ms, envelope.tags):
+            status = "void"
+        elif not all(tag.valid for tag in tags):
+            status = "tag changed"
         return L2State(
-            status="tag changed" if not all(tag.valid for tag in tags) else "value" if remaining > 0 else "stale",
+            status=status,
             expires=expires,
             remaining=remaining,
             age=self._serializer.age(envelope.written_ms),

@@ -67,6 +67,7 @@ class Hearing:
         self._revalidation = revalidation
         self._guard = guard
         self._auditor = auditor
+        self._note: Callable[[Event, Glob], None] = lambda *_: None
         self.propagation = Propagation(stats.propagation, clock)
         self._own_id = own_id
         self._stats = stats
@@ -80,6 +81,10 @@ class Hearing:
     def on_prewarm(self, callback: Callable[[Event], None]) -> None:
         """Have ``callback`` called on the event loop with each prewarm event that may concern this namespace."""
         self._prewarmers.append(callback)
+
+    def note_with(self, note: Callable[[Event, Glob], None]) -> None:
+        """Have ``note`` called with each event of another cache about what changed, and the pattern in it."""
+        self._note = note
 
     def close(self) -> None:
         """Forget what waits to be applied."""
@@ -163,6 +168,7 @@ class Hearing:
             self.witnesses.changed(key)
         if own:
             return
+        self._note(event, glob)
         if glob.literal is None:
             self._stats.invalidations["event/remote"] += 1
             self._match(glob, event.priority)

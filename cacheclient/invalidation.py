@@ -183,7 +183,7 @@ class Invalidation:
         finally:
             self.forget(key)
         self.journal.note_set(key, stored.envelope.write_id)
-        self._announce(EventType.UPDATE, escape(full))
+        self._announce(EventType.UPDATE, escape(full), before_ms=stored.envelope.written_ms)
         if not self._store.echoes:
             fence, guards = self._local.begin(key), self._tags.guards(tagged)
             self._local.commit(key, fence, stored, self._clock(), terms.ttl, guards or ())
@@ -194,11 +194,12 @@ class Invalidation:
         self._local.drop(key)
         self._flights.detach(key)
 
-    def event(self, kind: EventType, pattern: str, priority: Priority, plan: str = "") -> Event:
+    def event(self, kind: EventType, pattern: str, priority: Priority, *, plan: str = "", before_ms: int = 0) -> Event:
         """Return an event of this cache about the whole Redis keys that match ``pattern``."""
         return Event(
             event_type=kind, key_pattern=pattern, timestamp=time.time(), source_pod=self._pod, priority=priority,
             id=self.id, version=self._space.version, plan=plan,
+            before_ms=before_ms,
         )  # fmt: skip
 
     def announce(self, event: Event) -> None:
@@ -230,8 +231,9 @@ class Invalidation:
                 full = self._space.full(debt.name)
                 await self._store.repair(full, write_id, entry.new_write_id(), self.grave)
         elif debt.kind == "tag":
-            life = None if debt.name == NAMESPACE else self._marker_life
-            await self._store.remark(self._space.marker(debt.name), entry.new_write_id(), life)
+            life, marker = None if debt.name == NAMESPACE else self._marker_life, self._space.marker(debt.name)
+            self._announce(EventType.INVALIDATE, escape(marker))
+            await self._store.remark(marker, entry.new_write_id(), life)
         else:
             await self._bury_matching(debt.name, None)
 
@@ -264,5 +266,10 @@ class Invalidation:
         self._local.drop_matching(glob.matches)
         self._flights.detach_all(glob.matches)
 
-    def _announce(self, kind: EventType, pattern: str, priority: Priority = Priority.NORMAL) -> None:
-        self.announce(self.event(kind, pattern, priority))
+    def _announce(
+        self, kind: EventType, pattern: str, priority: Priority = Priority.NORMAL, before_ms: int | None = None
+    ) -> None:
+        """Tell the others that what matches is void, if it was written before ``before_ms`` (default: before now)."""
+        if before_ms is None:
+            before_ms = self._serializer.now_ms()
+        self.announce(self.event(kind, pattern, priority, before_ms=before_ms))

@@ -114,8 +114,11 @@ class Journal:
                 self._wake.set()
 
     async def _pay(self) -> bool:
-        """Send all that is owed; what does not get through stays. Return whether nothing is left."""
-        owed = list(self._owed.items())
+        """Send all that is owed; what does not get through stays. Return whether nothing is left.
+
+        The newest first: after a failover that is what was lost, if anything was.
+        """
+        owed = list(reversed(self._owed.items()))
         for start in range(0, len(owed), _BATCH):
             batch = owed[start : start + _BATCH]
             results = await asyncio.gather(*(self._send(debt) for debt, _ in batch), return_exceptions=True)

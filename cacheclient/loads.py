@@ -20,6 +20,7 @@ from cacheclient.clock import Clock, Gate
 from cacheclient.contract import ErrorType, Tier
 from cacheclient.entry import Tagged
 from cacheclient.errors import LoadTimeoutError, UnavailableError
+from cacheclient.hearsay import Hearsay
 from cacheclient.held import Fence
 from cacheclient.jobs import LOAD_FAILED, RELOADING, Flight, Job, Landed
 from cacheclient.keys import KeySpace
@@ -48,6 +49,7 @@ class Loads:
         local: Local,
         serializer: Serializer,
         tags: Tags,
+        hearsay: Hearsay,
         options: CacheOptions,
         *,
         stats: Stats,
@@ -59,6 +61,7 @@ class Loads:
         self._local = local
         self._serializer = serializer
         self._tags = tags
+        self._hearsay = hearsay
         self._lock = options.lock
         self._failsafe = options.failsafe
         self._stats = stats
@@ -100,7 +103,7 @@ class Loads:
             try:
                 leased = await self._store.lease(full, token, self._lease(job), self._serializer.readable, job.reject)
                 stored = self._serializer.load(leased.value, full)
-                usable = stored is not None and await self._usable(stored)
+                usable = stored is not None and await self._usable(full, stored)
             except UnavailableError as error:
                 if error.in_doubt:  # it may be granted yet, and nobody would know
                     self._release_later(full, token)
@@ -112,7 +115,7 @@ class Loads:
                 self._stats.leases["value"] += 1
                 return Landed(stored.value, Tier.L2, stored)
             if leased.value is not None:
-                # A value that is past its time, has lost a tag or does not decode: the next request overrides it.
+                # A value that is past its time or void, or does not decode: the next request overrides it.
                 job = replace(job, reject=leased.value[1 : 1 + entry.ID_BYTES])
                 continue
             self._stats.leases["wait"] += 1
@@ -149,8 +152,11 @@ class Loads:
         """Return the seconds a lease lives: no less than the load may take, so that its holder never loses it."""
         return max(self._lock.lease, job.terms.load_timeout)
 
-    async def _usable(self, stored: Stored) -> bool:
-        return self._serializer.remaining(stored) > 0 and await self._tags.stand(stored.envelope.tags)
+    async def _usable(self, full: str, stored: Stored) -> bool:
+        written_ms, tagged = stored.envelope.written_ms, stored.envelope.tags
+        if self._serializer.remaining(stored) <= 0 or self._hearsay.refutes(full, written_ms, tagged):
+            return False
+        return await self._tags.stand(tagged)
 
     async def _replace(self, job: Job, seen: Stored) -> Landed:
         """Load anew what is there but old. One process of the fleet does; if that fails, the old value serves.

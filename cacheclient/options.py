@@ -151,7 +151,8 @@ class SyncOptions:
     Attributes:
         max_staleness: seconds. L1 answers only if the tracking connection proved itself alive with a question asked at
             most this long ago; so an entry is served at most this long after it was invalidated elsewhere.
-        journal: seconds for which own invalidations are kept, to repeat them on a new master.
+        journal: seconds for which own invalidations are kept, to repeat them on a new master, and those that others
+            announced, to believe nothing older there.
         max_pushes: changed keys that Redis may tell of in a second before L1 is switched off, until it has been half of
             that for five seconds: entries would leave about as fast as they come. 0: never.
         audit: one in so many invalidations is looked after, to measure how consistent the cache is. 0: none.

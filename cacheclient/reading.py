@@ -24,6 +24,7 @@ from cacheclient.codec import codec_name
 from cacheclient.contract import Tier
 from cacheclient.entry import KEPT, UNPROVEN
 from cacheclient.errors import UnavailableError
+from cacheclient.hearsay import Hearsay
 from cacheclient.held import Fence, Mark
 from cacheclient.jobs import LOAD_FAILED, OFFLINE
 from cacheclient.journal import Journal
@@ -94,6 +95,7 @@ class Reader:
         serializer: Serializer,
         tags: Tags,
         journal: Journal,
+        hearsay: Hearsay,
         *,
         peek: Callable[[str], Any],
         stats: Stats,
@@ -107,6 +109,7 @@ class Reader:
         self._codec = codec_name(serializer.readable[1])
         self._tags = tags
         self._journal = journal
+        self._hearsay = hearsay
         self.peek = peek
         self._stats = stats
         self._clock = clock
@@ -196,6 +199,8 @@ class Reader:
     def take(self, batch: Batch, keys: Sequence[str], values: Sequence[bytes | None]) -> Unsure:
         """Settle what was read; return the entries whose tokens Redis must be asked for."""
         found = list(map(self._serializer.load, values, keys))
+        if self._hearsay.doubts:
+            found = list(map(self._believed, found, keys))
         watched = self._watched(found)
         if None not in watched:
             self._settle(batch, zip(keys, found, watched, strict=True))
@@ -209,6 +214,12 @@ class Reader:
                 sure.append((full, stored, guards))
         self._settle(batch, sure)
         return unsure
+
+    def _believed(self, stored: Stored | None, full: str) -> Stored | None:
+        """Return ``stored``, unless others have said that it is void."""
+        if stored is None or self._hearsay.refutes(full, stored.envelope.written_ms, stored.envelope.tags):
+            return None
+        return stored
 
     def ask_for_tags(self, batch: Batch, unsure: Unsure) -> None:
         """Settle entries when their tokens are known. Runs on the event loop."""

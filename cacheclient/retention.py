@@ -6,6 +6,7 @@ from typing import Final
 
 from cacheclient.clock import Clock
 from cacheclient.errors import UnavailableError
+from cacheclient.hearsay import Hearsay
 from cacheclient.jobs import Terms
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
@@ -28,6 +29,7 @@ class Retention:
         serializer: Serializer,
         tags: Tags,
         journal: Journal,
+        hearsay: Hearsay,
         *,
         clock: Clock,
     ) -> None:
@@ -37,6 +39,7 @@ class Retention:
         self._serializer = serializer
         self._tags = tags
         self._journal = journal
+        self._hearsay = hearsay
         self._clock = clock
 
     async def touch(self, key: str, terms: Terms) -> bool:
@@ -69,5 +72,7 @@ class Retention:
         if stored is None or self._serializer.remaining(stored) <= 0:
             return None
         tagged = stored.envelope.tags
+        if self._hearsay.refutes(full, stored.envelope.written_ms, tagged):
+            return None
         valid = await self._tags.stand(tagged) and await self._tags.take(names(tagged), life) == tagged
         return stored if valid else None

@@ -6,15 +6,16 @@ begun. So they stay, unanswered, and are compared: the nine bytes of an entry's 
 batches, the most used entries first, with a pause as long as each batch took, so that a slow Redis is asked less. Who
 reads a suspect entry meanwhile reads L2 as for any miss, together with the other reads of that tick; if it finds the
 same write, the entry answers again and keeps its place. An entry is trusted if its write id is the one in L2, its tags
-still have their tokens, and no invalidation of it is owed by this process (the journal is replayed before the listener
-connects to a new master). A push during the comparison makes its fence fall, as with any fill.
+still have their tokens, no invalidation of it is owed by this process (the journal is replayed before the listener
+connects to a new master), and none that a failover may have undone was heard of (see ``hearsay``). A push during the
+comparison makes its fence fall, as with any fill.
 
-What this cannot see is what L2 cannot see. An invalidation that a killed master acknowledged and never replicated is
-undone: the old value is back in L2, with its old write id, and an L1 entry that holds it is trusted. But entries only
-ever come from L2, so what such an entry answers is what a read of L2 answers anywhere in the fleet at that moment:
-L1 adds nothing to the loss. The invalidation's own process repairs it, and is told to L1 by a push like any other. So
-the bound is that of the journal: from the moment the new master takes writes, the time to send what is owed, plus
-``max_staleness``; and with ``durable=True`` nothing is lost.
+What this cannot see is what nobody here can. An invalidation that a killed master acknowledged and never replicated,
+and that this process did not hear of, is undone: the old value is back in L2, with its old write id, and an L1 entry
+that holds it is trusted. But entries only ever come from L2, so what such an entry answers is what a read of L2 answers
+here at that moment: L1 adds nothing to the loss. The invalidation's own process repairs it, and is told to L1 by a push
+like any other. So the bound is that of the journal: from the moment its process reaches a new master that takes writes,
+the time to send what is owed, plus ``max_staleness``; and with ``durable=True`` nothing is lost.
 """
 
 from __future__ import annotations
@@ -46,13 +47,13 @@ class Revalidation:
         self._local = local
         self._tags = tags
         self._stats = stats
-        self._owed: Callable[[str], bool] = lambda _: False
+        self._void: Callable[[Item], bool] = lambda _: False
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
-    def distrust(self, owed: Callable[[str], bool]) -> None:
-        """Have no entry trusted of whose key ``owed`` says that Redis may still hold what was invalidated."""
-        self._owed = owed
+    def distrust(self, void: Callable[[Item], bool]) -> None:
+        """Have no entry trusted of which ``void`` says that it was invalidated, though Redis may still hold it."""
+        self._void = void
 
     def begin(self) -> None:
         """Make every entry of L1 suspect, and compare them from now on."""
@@ -84,7 +85,7 @@ class Revalidation:
             found = await self._store.write_ids([self._space.full(item.key) for item in items])
             standing = await self._tags.stand_all([item.tags for item in items])
             for item, fence, write_id, stands in zip(items, fences, found, standing, strict=True):
-                trusted = stands and write_id == item.write_id and not self._owed(item.key)
+                trusted = stands and write_id == item.write_id and not self._void(item)
                 self._settle(item, fence, self._tags.guards(item.tags) if trusted else None)
         finally:
             for item, fence in zip(items, fences, strict=True):

@@ -80,6 +80,16 @@ async def test_thousands_are_paid_in_batches(journal: Journal, far: Far) -> None
     assert far.most_at_once <= 128
 
 
+async def test_the_newest_goes_first(journal: Journal, far: Far) -> None:
+    far.away = True
+    for number in range(1000):
+        journal.owe(Debt("key", str(number)))
+    await until(lambda: far.most_at_once)
+    far.away = False
+    await until(lambda: far.sent)
+    assert far.sent[0] == "999"
+
+
 async def test_a_debt_made_anew_during_its_payment_is_paid_again(journal: Journal, far: Far) -> None:
     far.go.clear()
     journal.owe(Debt("key", "a"))
@@ -130,7 +140,7 @@ async def test_a_new_master_gets_what_is_recent_and_no_more(journal: Journal, fa
     journal.replay()
     assert "recent" in journal
     await until(lambda: not len(journal))
-    assert far.sent == ["recent", "new"]
+    assert far.sent == ["new", "recent"]
 
 
 async def test_only_the_recent_is_remembered(journal: Journal, clock: FakeClock) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from tests.client import (
     test_copies,
+    test_hearsay,
     test_patterns,
     test_races,
     test_revalidation,
@@ -24,7 +25,7 @@ from tests.client import (
 from tests.client.racing import Race
 
 TABLES: Final[tuple[ModuleType, ...]] = (
-    test_races, processes, test_revalidation, test_stale, test_tags, test_patterns, test_copies,
+    test_races, processes, test_revalidation, test_stale, test_tags, test_patterns, test_copies, test_hearsay,
 )  # fmt: skip
 KNOWN: Final[dict[str, tuple[Race, ...]]] = {
     "a reader loads the old row, a writer invalidates, the reader fills L2": (
@@ -68,6 +69,10 @@ KNOWN: Final[dict[str, tuple[Race, ...]]] = {
         processes.a_failover_brings_a_tag_back,
         processes.a_failover_brings_back_what_a_set_in_doubt_replaced,
         processes.a_second_failover_undoes_what_was_repeated_after_the_first,
+        test_hearsay.a_failover_undoes_what_a_process_did_that_died,
+        test_hearsay.a_failover_undoes_it_while_the_new_master_takes_no_writes,
+        test_hearsay.a_suspect_entry_is_compared_with_what_a_failover_brought_back,
+        test_hearsay.another_process_takes_the_lease_of_what_a_failover_brought_back,
     ),
     "a pod stays with the old master after a partition": (
         processes.a_pod_stays_with_a_deposed_master,

@@ -122,7 +122,7 @@ async def test_while_l2_is_away_entries_stay_suspect_and_are_asked_for_again(han
 
 async def test_what_this_process_owes_to_redis_is_not_trusted(hand: Hand) -> None:
     cache = await filled(hand, "a", "b")
-    cache._parts.revalidation.distrust(lambda key: key == "a")
+    cache._parts.revalidation.distrust(lambda item: item.key == "a")
     hand.push(cache)
     await settled(cache)
     assert [cache.peek("a"), cache.peek("b")] == [ABSENT, "b"]

@@ -32,7 +32,7 @@ def _command(path: str, command: Any, shared: list[str]) -> Iterator[str]:
     usage = "".join(f" {_named(argument)}" for argument in arguments)
     options = [param for param in command.params if param.param_type_name == "option"]
     own = [option for option in options if option.rich_help_panel != PANEL]
-    yield from ("```", f"{path} [OPTIONS]{usage}", "```", "", *_table([*arguments, *own]))
+    yield from ("```text", f"{path} [OPTIONS]{usage}", "```", "", *_table([*arguments, *own]))
     if len(own) < len(options):
         yield from (f"And [which cache](#{PANEL.lower().replace(' ', '-')}).", "")
         shared[:] = _table([option for option in options if option.rich_help_panel == PANEL])

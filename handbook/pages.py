@@ -51,3 +51,8 @@ def _end(mark: str) -> str:
 def sections(text: str) -> list[str]:
     """Return the names of a page's sections."""
     return [found["name"] for found in _SECTION.finditer(text)]
+
+
+def written_by_hand(text: str) -> str:
+    """Return a page without what its sections hold, line for line."""
+    return _SECTION.sub(lambda found: "\n" * found[0].count("\n"), text)

@@ -19,6 +19,7 @@ from cacheclient.testing import Chaos, Fleet, Recorded, Watch, memory, no_waits,
 from tests.conftest import Server, until
 
 PAGE = Path(__file__).parents[2] / "docs" / "testing.md"
+FIRST_STEPS = PAGE.with_name("start") / "application.md"
 INI = """\
 [pytest]
 asyncio_mode = auto
@@ -32,9 +33,10 @@ async def load(key: str) -> str:
     return f"loaded {key}"
 
 
-def test_the_page_runs(tmp_path: Path) -> None:
-    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", PAGE.read_text(), re.DOTALL)
-    assert len(blocks) == PAGE.read_text().count("```python"), "a block without a file name"
+def test_the_pages_run(tmp_path: Path) -> None:
+    text = PAGE.read_text()
+    blocks = re.findall(r"```python\n# (\w+\.py)\n(.*?)```", text + FIRST_STEPS.read_text(), re.DOTALL)
+    assert len(blocks) == text.count("```python") + 1, "a block without a file name"
     for name, text in blocks:
         (tmp_path / name).write_text(text)
     (tmp_path / "pytest.ini").write_text(INI)

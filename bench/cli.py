@@ -16,6 +16,7 @@ from bench.plots import draw
 from bench.report import document, heading, machine, missed, table
 from bench.rounds import BenchError, Setting
 from bench.server import server
+from infra.arguments import whole
 
 RESULTS = Path("bench/results")  # git ignores it
 _EPILOG = """\
@@ -39,7 +40,7 @@ def _arguments() -> argparse.Namespace:
     )  # fmt: skip
     titles = "; ".join(f"{name} {bar.title}" for name, bar in BARS.items())
     parser.add_argument("--bars", type=_bars, default=list(BARS), metavar="P1,P4", help=f"which ones: {titles}")
-    parser.add_argument("--rounds", type=_rounds, help="turns of each candidate (default 9, with --quick 3)")
+    parser.add_argument("--rounds", type=whole(1, 1000), help="turns of each candidate (default 9, with --quick 3)")
     parser.add_argument("--quick", action="store_true", help="smaller workloads")
     parser.add_argument("--traces", type=Path, metavar="DIR", help="folder with access traces, for P3, S2 and S4")
     parser.add_argument(
@@ -55,12 +56,6 @@ def _bars(text: str) -> list[str]:
     if unknown:
         raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: no such bar; there are {', '.join(BARS)}")
     return wanted
-
-
-def _rounds(text: str) -> int:
-    if not text.isdecimal() or not 1 <= int(text) <= 1000:
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number from 1 to 1000")
-    return int(text)
 
 
 def _progress(line: str) -> None:

@@ -68,7 +68,7 @@ def told(trace: Sequence[int], room: int, sample: int) -> Curve:
         if peek(key) is ABSENT:
             stats.misses += 1
             if hash(key) & MASK < follower.below:
-                follower.missed(key, 1, 0.0, 86_400, 1)
+                follower.missed(key, 1, 0.0, 86_400)
             local.commit(key, local.begin(key), stored, 0.0, 86_400)
         if not turn % _SETTLE or turn == len(trace):
             curve = follower.settle(0.0, (stats.lookups, stats.hits), (0, 0)).get("l1")

@@ -24,7 +24,7 @@ from cacheclient.journal import Debt, Journal
 from cacheclient.keys import Glob, KeySpace, escape, id_of
 from cacheclient.local import Local
 from cacheclient.options import CacheOptions
-from cacheclient.remote import Store
+from cacheclient.remote import Step, Store
 from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
 from cacheclient.tags import NAMESPACE, Tags
@@ -97,7 +97,7 @@ class Invalidation:
         return True
 
     async def pattern(self, glob: Glob, progress: Progress | None) -> int | None:
-        """Forget every key that matches; return how many Redis had, or None if it did not take all of it."""
+        """Forget every key that matches; return how many values Redis had, or None if it did not take all of it."""
         debt = Debt("pattern", glob.pattern)
         try:
             with self._owing(debt, lambda: self._forget_matching(glob)):
@@ -108,10 +108,15 @@ class Invalidation:
         return buried
 
     async def count(self, glob: Glob, version: int | None) -> int:
-        """Return how many keys match, in ``version`` of the namespace, or where ``pattern`` would look."""
+        """Return how many values match, in ``version`` of the namespace, or where ``pattern`` would look."""
         own = (self._space.prefix, self._older) if self._older else (self._space.prefix,)
         prefixes = own if version is None else (KeySpace(self._space.namespace, version).prefix,)
-        return sum([len(step.keys) for prefix in prefixes async for step in self._store.scan(prefix + glob.pattern)])
+        steps = (step for prefix in prefixes async for step in self._store.scan(prefix + glob.pattern))
+        return sum([await self._values(step) async for step in steps])
+
+    async def _values(self, step: Step) -> int:
+        ids = await self._store.write_ids([key.decode("utf-8", "replace") for key in step.keys])
+        return len(ids) - ids.count(None)
 
     async def pattern_everywhere(self, glob: Glob, progress: Progress | None) -> int | None:
         """Do the same in every namespace and version; what fails in the others is not owed."""

@@ -290,9 +290,9 @@ class Reader:
     def _follow(follower: Follower, key: str, times: int, stored: Stored | None, now: float, now_ms: int) -> None:
         left = None if stored is None else stored.envelope.remaining(now_ms)
         if left is None or left <= 0:
-            follower.missed(key, times, now, None, 0)
+            follower.missed(key, times, now, None)
         elif stored is not None:
-            follower.missed(key, times, now, left, stored.size)
+            follower.missed(key, times, now, left)
 
     def _settle(self, batch: Batch, settled: Iterable[_Settled]) -> None:
         """Fill L1 with what is fresh, and tell everybody who waits."""

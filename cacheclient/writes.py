@@ -130,7 +130,7 @@ class Writes(Core[T]):
     async def count(self, pattern: str = "*", *, version: int | None = None) -> int:
         """Return how many keys ``invalidate_pattern`` would make the fleet forget, and change nothing.
 
-        Redis is searched in small steps. Keys that come and go meanwhile count or not; tombstones and leases count.
+        Redis is searched in small steps. Keys that come and go meanwhile count or not.
 
         Args:
             pattern: a glob over ids, as there.

@@ -12,7 +12,7 @@ from cacheclient.options import CacheOptions, L1Options, L2Options, SyncOptions
 from infra import workloads
 from infra.quantities import size_bytes
 from infra.redis_pods import SECRET_DIR, TLS_DIR, scope_of
-from infra.topology import sentinel_hosts
+from infra.topology import client_url, sentinel_hosts
 
 if TYPE_CHECKING:
     from pulumi_kubernetes.core.v1 import VolumeArgsDict, VolumeMountArgsDict
@@ -35,10 +35,9 @@ def options(client: Client) -> CacheOptions:
 
 
 def url(stack: str, settings: Settings) -> str:
-    """Return the URL by which a client finds the master: every Sentinel, the set, and the user ``app``."""
-    scheme = "rediss+sentinel" if settings.tls.enabled else "redis+sentinel"
-    hosts = ",".join(f"{host}:{Port.SENTINEL.value}" for host in sentinel_hosts(settings))
-    return f"{scheme}://{RedisUser.APP.value}@{hosts}/{scope_of(stack, settings).instance}"
+    """Return the URL by which a client finds the master."""
+    hosts = (f"{host}:{Port.SENTINEL.value}" for host in sentinel_hosts(settings))
+    return client_url(hosts, scope_of(stack, settings).instance, tls=settings.tls.enabled)
 
 
 def environment(stack: str, settings: Settings) -> dict[str, str]:

@@ -9,9 +9,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from cacheclient.contract import Component
+from cacheclient.contract import Component, RedisUser
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from infra.settings import Settings
 
 CLAIM: Final = "data"  # the volume claim of each pod: data-redis-0
@@ -37,3 +39,9 @@ def redis_hosts(settings: Settings) -> tuple[str, ...]:
 def sentinel_hosts(settings: Settings) -> tuple[str, ...]:
     """Return the addresses of the Sentinel pods, by ordinal."""
     return tuple(host(pod, settings.namespace) for pod in pod_names(Component.SENTINEL, settings.sentinel.replicas))
+
+
+def client_url(sentinels: Iterable[str], set_name: str, *, tls: bool) -> str:
+    """Return the URL by which a client finds the master: every Sentinel (host:port), the set, and the user ``app``."""
+    scheme = "rediss+sentinel" if tls else "redis+sentinel"
+    return f"{scheme}://{RedisUser.APP.value}@{','.join(sentinels)}/{set_name}"

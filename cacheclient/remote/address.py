@@ -94,7 +94,7 @@ def parse(
         return Target(scheme=parts.scheme)
     user, secret, hosts = _credentials(parts)
     sentinel = parts.scheme.endswith("+sentinel")
-    path = parts.path.strip("/")
+    path = parts.path.removeprefix("/")
     return Target(
         scheme=parts.scheme,
         nodes=tuple(_address(host, Port.SENTINEL if sentinel else Port.REDIS) for host in hosts),

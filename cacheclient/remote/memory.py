@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from typing import Final
 
+from cacheclient.errors import UnavailableError
 from cacheclient.remote.link import Connection
 from cacheclient.sizing import RedisMemory
 
@@ -18,11 +19,13 @@ async def redis_memory(connections: Iterable[Connection]) -> RedisMemory:
     """Return the memory and keys of all masters together, other namespaces' included.
 
     Raises:
-        UnavailableError: if one does not answer, or may not be asked.
+        UnavailableError: if one does not answer, may not be asked, or answers something else.
     """
     used = allowed = keys = fixed = evicted = 0
     for connection in connections:
-        info: bytes = await connection.reads.call("INFO")
+        info = await connection.reads.call("INFO")
+        if not isinstance(info, bytes):  # a proxy, perhaps
+            raise UnavailableError(f"INFO was answered by {str(info)[:40]}")
         text = info.decode("utf-8", "replace")
         said = {name: int(value) for name, value in _FIELD.findall(text)}
         used += said.get("used_memory", 0)

@@ -93,7 +93,7 @@ class Store(Protocol):
     ) -> AsyncIterator[int]:
         """Store a tombstone over every key that matches the glob, and that ``only`` accepts if it is given.
 
-        Yields after each batch how many that were.
+        Yields after each batch how many of them held a value.
         """
 
     def drop_matching(self, pattern: str) -> AsyncIterator[int]:

@@ -99,8 +99,7 @@ class LocalRecords:
     def __init__(self, clock: Clock = boottime) -> None:
         self._clock = clock
         self._held: dict[str, tuple[bytes, float]] = {}  # key -> data, expiry
-        self.logs: dict[str, deque[Mapping[str, str]]] = {}
-        self._ids: dict[str, deque[str]] = {}
+        self.logs: dict[str, deque[tuple[str, dict[str, str]]]] = {}  # key -> id and fields, the newest last
         self._added = 0
 
     async def create(self, key: str, data: bytes, seconds: float) -> bytes | None:
@@ -128,16 +127,13 @@ class LocalRecords:
 
     async def append(self, key: str, fields: Mapping[str, str], length: int) -> None:
         """Add ``fields`` to the log."""
-        self.logs.setdefault(key, deque(maxlen=length)).append(dict(fields))
         self._added += 1
-        self._ids.setdefault(key, deque(maxlen=length)).append(f"{int(time.time() * 1000)}-{self._added}")
+        name = f"{int(time.time() * 1000)}-{self._added}"
+        self.logs.setdefault(key, deque(maxlen=length)).append((name, dict(fields)))
 
     async def newest(self, key: str, before: str, count: int) -> list[tuple[str, dict[str, str]]]:
         """Return some of the log."""
-        logged = [
-            (name, dict(entry)) for name, entry in zip(self._ids.get(key, ()), self.logs.get(key, ()), strict=True)
-        ]
-        logged.reverse()
+        logged = [(name, dict(fields)) for name, fields in reversed(self.logs.get(key, ()))]
         start = next((place + 1 for place, (name, _) in enumerate(logged) if name == before), 0)
         return logged[start : start + count]
 

@@ -25,7 +25,6 @@ class _Seen:
     turn: int
     hashed: int
     expires: float
-    size: int
 
 
 class Distances:
@@ -54,20 +53,20 @@ class Distances:
         """The followed share of all keys."""
         return self.below / SPACE
 
-    def used(self, key: str, hashed: int, times: int, now: float, expires: float, size: int) -> None:
+    def used(self, key: str, hashed: int, times: int, now: float, expires: float) -> None:
         """Take note of ``times`` lookups of a key at once; from now on it lives until ``expires``."""
         if hashed >= self.below:
             return
         self._turn += 1
         seen = self._seen.get(key)
         if seen is None:
-            self._seen[key] = _Seen(self._turn, hashed, expires, size)
+            self._seen[key] = _Seen(self._turn, hashed, expires)
         else:
             place = bisect_left(self._turns, seen.turn)
             if seen.expires > now:
                 self._count(len(self._turns) - place, 1)
             del self._turns[place]
-            seen.turn, seen.expires, seen.size = self._turn, expires, size or seen.size
+            seen.turn, seen.expires = self._turn, expires
         if times > 1:
             self._count(1, times - 1)
         self._turns.append(self._turn)
@@ -104,12 +103,6 @@ class Distances:
     def alive(self) -> float:
         """Entries of the whole stream that are within their time, estimated."""
         return len(self._seen) / self.share
-
-    @property
-    def mean_size(self) -> float:
-        """Bytes of an entry, 0 if nothing is known."""
-        known = [seen.size for seen in self._seen.values() if seen.size]
-        return sum(known) / len(known) if known else 0.0
 
     def _count(self, distance: int, times: int) -> None:
         scaled = max(1.0, distance / self.share)

@@ -87,15 +87,15 @@ class Follower:
         self._full = memory.evicted > (self.memory.evicted if self.memory is not None else 0)
         self.memory = memory
 
-    def missed(self, key: str, times: int, now: float, left: float | None, size: int) -> None:
+    def missed(self, key: str, times: int, now: float, left: float | None) -> None:
         """Take note of ``times`` lookups of a key (see ``below``) that L1 missed.
 
-        L2 had it for another ``left`` seconds, in ``size`` bytes; None: it did not, and will.
+        L2 had it for another ``left`` seconds; None: it did not, and will.
         """
         hashed = hash(key) & MASK
         if hashed < self.below_l1:
             self._l1.missed(key, times, now)
-        self._l2.used(key, hashed, times, now, now + (self._l2_ttl if left is None else left), size)
+        self._l2.used(key, hashed, times, now, now + (self._l2_ttl if left is None else left))
         self.below = max(self.below_l1, self._l2.below)
 
     def filled(self, key: str, size: int, expires: float, now: float) -> Tick:

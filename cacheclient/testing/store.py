@@ -218,10 +218,10 @@ class FakeStore:
         found = [key for key in self._matching(pattern) if only is None or only(key)]
 
         def execute() -> int:
-            standing = [key for key in found if self._get(key) is not None]
+            standing = {key: raw for key in found if (raw := self._get(key)) is not None}
             for key in standing:
                 self._set(key, entry.tombstone(write_id), seconds)
-            return len(standing)
+            return sum(raw[:1] == entry.VALUE for raw in standing.values())
 
         yield await self._call("bury_matching", pattern, execute)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import functools
 import json
 import os
 import signal
@@ -17,11 +16,12 @@ from examples.fingerprint.show import Plan, play
 from examples.fingerprint.trace import read_trace
 from examples.fingerprint.traffic import MAX_USERS, ZipfMix
 from examples.fingerprint.view import Screen
+from infra.arguments import number, whole
 from infra.local.control import Environment
 from infra.local.errors import LocalError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from examples.fingerprint.show import Result
 
@@ -101,17 +101,16 @@ def _parser() -> argparse.ArgumentParser:
         epilog=_EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    whole, real = functools.partial(_number, int), functools.partial(_number, float)
     add, mix, plan = parser.add_argument, ZipfMix(), Plan()
     add("--trace", type=Path, metavar="FILE", help="look up the keys of an access trace instead of the zipf mix")
     add("--users", type=whole(1_000, MAX_USERS), default=mix.users, help="users of the mix (default: %(default)s)")
     add("--seed", type=whole(0, 2**32), default=mix.seed, help="seed of the mix (default: %(default)s)")
     add("--lookups", type=whole(100, 10**8), default=plan.lookups, help="lookups in the mix (default: %(default)s)")
-    add("--rate", type=real(1, 10**6), default=plan.rate, help="lookups/s after the mix (default: %(default)g)")
-    add("--steady", type=real(1, 3600), default=plan.steady, metavar="S", help="seconds at it (default: %(default)g)")
+    add("--rate", type=number(1, 10**6), default=plan.rate, help="lookups/s after the mix (default: %(default)g)")
+    add("--steady", type=number(1, 3600), default=plan.steady, metavar="S", help="seconds at it (default: %(default)g)")
     add(
         "--calm",
-        type=real(0, 60),
+        type=number(0, 60),
         default=plan.calm,
         metavar="S",
         help="before and after a failure (default: %(default)g)",
@@ -120,19 +119,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="also write rows and figures as JSON")
     add("--dir", type=Path, help="directory of the local environment (default: .local)")
     return parser
-
-
-def _number(kind: type[int | float], low: float, high: float) -> Callable[[str], float]:
-    def parse(text: str) -> float:
-        try:
-            value = kind(text)
-        except ValueError:
-            value = None
-        if value is None or not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: from {low:g} to {high:g}{', whole' if kind is int else ''}")
-        return value
-
-    return parse
 
 
 if __name__ == "__main__":

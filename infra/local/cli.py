@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from cacheclient.contract import Env
+from infra.arguments import number, whole
 from infra.local import binaries, launch, process
 from infra.local.control import Environment, default_root
 from infra.local.errors import LocalError
@@ -60,12 +61,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def parser() -> argparse.ArgumentParser:
     """Return the parser of all commands."""
     plain = argparse.RawDescriptionHelpFormatter
-    whole = argparse.ArgumentParser("infra.local", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
-    whole.add_argument("--dir", type=Path, default=None, help="directory of the environment (default: .local)")
-    commands = whole.add_subparsers(required=True, metavar="COMMAND")
+    top = argparse.ArgumentParser("infra.local", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
+    top.add_argument("--dir", type=Path, default=None, help="directory of the environment (default: .local)")
+    commands = top.add_subparsers(required=True, metavar="COMMAND")
 
     up = commands.add_parser("up", help="start the environment; says so if it runs already")
-    up.add_argument("--down-after", type=_seconds, default=5.0, metavar="SECONDS", help=_DOWN_AFTER_HELP)
+    up.add_argument("--down-after", type=number(1, 300), default=5.0, metavar="SECONDS", help=_DOWN_AFTER_HELP)
     up.add_argument("--tls", action="store_true", help=_TLS_HELP)
     up.add_argument("--json", action="store_true", help="print JSON")
     up.set_defaults(run=_up)
@@ -83,40 +84,24 @@ def parser() -> argparse.ArgumentParser:
 
     logs = commands.add_parser("logs", help="print the logs of the processes")
     logs.add_argument("names", nargs="*", metavar="NAME", help="processes, such as redis-0 (default: all)")
-    logs.add_argument("-n", "--lines", type=_count, default=20, help="last lines of each log (default: 20)")
+    logs.add_argument("-n", "--lines", type=whole(0, 10**6), default=20, help="last lines of each log (default: 20)")
     logs.add_argument("-f", "--follow", action="store_true", help="go on printing what is added, until Ctrl-C")
     logs.add_argument("--json", action="store_true", help="print an object a line: process, line")
     logs.set_defaults(run=_logs)
 
     history = commands.add_parser("events", help="role changes, failovers and decisions of all nodes, merged by time")
-    history.add_argument("-n", "--lines", type=_count, default=50, help="last events (default: 50)")
+    history.add_argument("-n", "--lines", type=whole(0, 10**6), default=50, help="last events (default: 50)")
     history.add_argument("--json", action="store_true", help="print an object a line: time, process, text")
     history.set_defaults(run=_events)
 
     variables = commands.add_parser("env", help="variables that configure a client, and cachestack, for `eval`")
     variables.add_argument("--json", action="store_true", help="print JSON")
     variables.set_defaults(run=_env)
-    return whole
+    return top
 
 
 _TLS_HELP: Final = "encrypt every connection; needs a Redis built with TLS, as Debian's is (the wheel's is not)"
 _DOWN_AFTER_HELP: Final = "silence after which Sentinel takes a node for down, 1 to 300 (default: 5; clusters use 30)"
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = 0.0
-    if not 1 <= value <= 300:  # noqa: PLR2004  the range the message names
-        raise argparse.ArgumentTypeError(f"{text!r}: seconds from 1 to 300")
-    return value
-
-
-def _count(text: str) -> int:
-    if not text.isdigit():
-        raise argparse.ArgumentTypeError(f"{text!r}: a whole number, 0 or more")
-    return int(text)
 
 
 def _places(options: argparse.Namespace) -> Places:
@@ -254,9 +239,9 @@ def _follow(logs: dict[str, Path], *, as_json: bool) -> None:
             with log.open("rb") as file:
                 file.seek(positions[name])
                 added = file.read()
-            whole = added[: added.rfind(b"\n") + 1]  # a half-written line waits for its end
-            positions[name] += len(whole)
-            for line in whole.decode(errors="replace").splitlines():
+            lines = added[: added.rfind(b"\n") + 1]  # a half-written line waits for its end
+            positions[name] += len(lines)
+            for line in lines.decode(errors="replace").splitlines():
                 _log_line(name, line, as_json=as_json)
         time.sleep(0.2)
 

@@ -63,7 +63,7 @@ def up(places: Places, binaries: Binaries, down_after: float, say: Say, *, tls: 
         state = msgspec.structs.replace(state, complete=True)
         places.write(state)
     except BaseException:
-        process.end([p.identity for p in state.processes.values() if p.running], grace=DOWN_GRACE)
+        process.end([p.identity for p in state.processes.values()], grace=DOWN_GRACE)
         places.state.unlink(missing_ok=True)
         raise
     return state
@@ -163,8 +163,9 @@ def down(places: Places, *, keep_data: bool) -> list[str]:
     The caller holds the lock of ``places``. With ``keep_data`` the data and the passwords stay for the next ``up``.
     """
     state = places.read()
-    alive = [p for p in state.processes.values() if p.running] if state else []
-    process.end([p.identity for p in alive], grace=DOWN_GRACE)
+    known = list(state.processes.values()) if state else []
+    alive = [p for p in known if p.running]
+    process.end([p.identity for p in known], grace=DOWN_GRACE)
     places.state.unlink(missing_ok=True)
     remove = [places.tls, places.conf, places.run, places.logs, places.bin, places.discovery, places.restore]
     remove += [] if keep_data else [places.data, places.secrets]
@@ -184,9 +185,9 @@ def running_state(places: Places, say: Say) -> State | None:
     alive = [p for p in state.processes.values() if p.running]
     if alive and state.complete:
         return state
+    process.end([p.identity for p in state.processes.values()], grace=DOWN_GRACE)
     if alive:
         say(f"An earlier 'up' was interrupted; what it had started is ended: {', '.join(p.name for p in alive)}")
-        process.end([p.identity for p in alive], grace=DOWN_GRACE)
     else:
         say("The processes of an earlier run are gone (a restart of the machine?); their data is used again.")
     places.state.unlink()

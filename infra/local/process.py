@@ -17,7 +17,7 @@ from typing import Final, NamedTuple
 
 POLL: Final = 0.02
 _UNHEARD: Final = {signal.SIGKILL, signal.SIGSTOP, signal.SIGCONT}
-_STATE, _START_TIME = 0, 19  # in /proc/PID/stat, counted after the command's closing parenthesis
+_STATE, _SESSION, _START_TIME = 0, 3, 19  # in /proc/PID/stat, counted after the command's closing parenthesis
 
 
 class Identity(NamedTuple):
@@ -50,7 +50,9 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> Ide
 
 
 def running(identity: Identity) -> bool:
-    """Say whether this very process is still there (a stopped one is)."""
+    """Say whether this very process is still there (a stopped one is); one without a pid was never started."""
+    if not identity.pid:
+        return False
     _reap(identity.pid)
     stat = _stat(identity.pid)
     return bool(stat) and stat[_STATE] not in "ZX" and int(stat[_START_TIME]) == identity.started
@@ -75,12 +77,14 @@ def send(identity: Identity, signal_number: signal.Signals) -> bool:
 
 def end(identities: Iterable[Identity], *, grace: float) -> None:
     """SIGTERM to all, SIGKILL to those still there after ``grace`` seconds, and to workers that any has left behind."""
-    left = [identity for identity in identities if running(identity)]
+    given = list(identities)
+    left = [identity for identity in given if running(identity)]
+    orphaned = [identity for identity in given if identity not in left and _outlived(identity)]
     for identity in left:
         send(identity, signal.SIGTERM)
         send(identity, signal.SIGCONT)  # a paused process would never see the SIGTERM
     wait_until(lambda: not any(map(running, left)), grace)
-    for identity in left:
+    for identity in (*left, *orphaned):
         with contextlib.suppress(ProcessLookupError):  # the group is gone, as it should be
             os.killpg(identity.pid, signal.SIGKILL)
     wait_until(lambda: not any(map(running, left)), grace)
@@ -94,6 +98,20 @@ def wait_until(condition: Callable[[], bool], seconds: float, *, poll: float = P
             return False
         time.sleep(poll)
     return True
+
+
+def _outlived(identity: Identity) -> bool:
+    """Say whether a process that has ended, killed by somebody else, has workers left.
+
+    They are in its session, and as long as they are there, nobody else gets its number.
+    """
+    leader = _stat(identity.pid)
+    if not identity.pid or (leader and int(leader[_START_TIME]) != identity.started):
+        return False
+    stats = [_stat(int(entry.name)) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+    return any(
+        int(stat[_SESSION]) == identity.pid and int(stat[_START_TIME]) >= identity.started for stat in stats if stat
+    )
 
 
 def _reap(pid: int) -> None:

@@ -21,6 +21,7 @@ from cacheclient.contract import (
     TlsFile,
     set_name,
 )
+from infra import topology
 from infra.exporter import exporter_tls
 from infra.local.binaries import Binaries
 from infra.local.state import Places, Process, State
@@ -198,10 +199,9 @@ def api(places: Places, state: State, port: int) -> Process:
 
 
 def client_url(state: State) -> str:
-    """The URL by which a client finds the master: every Sentinel, the set, and the user ``app``."""
-    sentinels = ",".join(f"{p.address}:{p.port}" for p in state.of_kind("sentinel"))
-    scheme = "rediss+sentinel" if state.tls else "redis+sentinel"
-    return f"{scheme}://{RedisUser.APP}@{sentinels}/{state.set_name}"
+    """The URL by which a client finds the master."""
+    sentinels = (f"{p.address}:{p.port}" for p in state.of_kind("sentinel"))
+    return topology.client_url(sentinels, state.set_name, tls=state.tls)
 
 
 def client_environment(places: Places, state: State) -> dict[str, str]:

@@ -50,7 +50,7 @@ class Process(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def running(self) -> bool:
         """Whether it is there now."""
-        return self.pid > 0 and process.running(self.identity)
+        return process.running(self.identity)
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):

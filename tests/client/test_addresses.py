@@ -73,6 +73,8 @@ def test_arguments_win_over_the_url() -> None:
         ("redis+cluster://a,b/0", "one database"),
         ("redis+sentinel://a,b", "name of the Sentinel set"),
         ("redis+sentinel://a/b/c", "name of the Sentinel set"),
+        ("redis+sentinel://a//set", "name of the Sentinel set"),
+        ("redis://h//1", "url database '/1'"),
         ("memory://h", "no host"),
         ("memory:///x", "no host"),
     ],

@@ -60,7 +60,7 @@ class Tier:
             return True
         self.stats.misses += 1
         if self.follower is not None and hash(key) & MASK < self.follower.below:
-            self.follower.missed(key, 1, self.now, left, 1)
+            self.follower.missed(key, 1, self.now, left)
         stored = Stored(None, Envelope(b"", 0, 0, 0, 0.0, b""), 1)
         self.local.commit(key, self.local.begin(key), stored, self.now, 1e9, guards)
         return False
@@ -109,7 +109,7 @@ def test_reuse_distances_give_what_lru_would_have() -> None:
     trace = zipf(40_000, 5_000, random.Random(7))  # noqa: S311
     distances = Distances(600)
     for key in trace:
-        distances.used(key, hash(key) & MASK, 1, 0.0, 1e9, 1)
+        distances.used(key, hash(key) & MASK, 1, 0.0, 1e9)
     sizes = [250, 500, 1000, 2000, 4000]
     shift = lru(trace, [1000])[0] - distances.within(1000) / len(trace)
     estimated = [distances.within(size) / len(trace) + shift for size in sizes]
@@ -121,17 +121,17 @@ def test_reuse_distances_give_what_lru_would_have() -> None:
 def test_few_keys_are_all_followed_so_distances_are_exact() -> None:
     distances = Distances(100)
     for key in ("a", "b", "c", "a", "a", "b"):
-        distances.used(key, hash(key) & MASK, 1, 0.0, 10.0, 1)
+        distances.used(key, hash(key) & MASK, 1, 0.0, 10.0)
     assert distances.share == 1
     assert (distances.within(0.9), distances.within(1), distances.within(3.1)) == (0, 1, 3)  # 3 is within a bin
     distances.gone("a")
-    distances.used("a", 1, 1, 0.0, 10.0, 1)  # it was invalidated: no size would have had it
+    distances.used("a", 1, 1, 0.0, 10.0)  # it was invalidated: no size would have had it
     assert distances.within(1e9) == 3
-    distances.used("b", 1, 1, 11.0, 20.0, 1)  # expired
+    distances.used("b", 1, 1, 11.0, 20.0)  # expired
     assert distances.within(1e9) == 3
     distances.expire(12.0)
     assert distances.keys() == ["b"]
-    distances.used("b", 1, 4, 12.0, 20.0, 1)  # four at once: after the first it is there
+    distances.used("b", 1, 4, 12.0, 20.0)  # four at once: after the first it is there
     assert (distances.within(1), distances.within(1e9)) == (5, 7)
 
 

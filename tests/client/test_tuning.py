@@ -14,8 +14,12 @@ from hypothesis import strategies as st
 
 from cacheclient import AsyncCache, Cache, CacheOptions, ConfigurationError, L1Options, Stats, TuningOptions
 from cacheclient.contract import SIZES, TuningRule
+from cacheclient.errors import UnavailableError
 from cacheclient.events import Event
 from cacheclient.missing import ABSENT
+from cacheclient.remote import Address
+from cacheclient.remote.link import Connection
+from cacheclient.remote.memory import redis_memory
 from cacheclient.sizing import Curve
 from cacheclient.tuning import Action, Decision, Measured, Memory, State, decide, suggestion
 from tests.client.conftest import Hand
@@ -404,3 +408,14 @@ async def test_nothing_is_served_that_shrinking_gave_up(hand: Hand) -> None:
     assert cache._parts.local.shrink(10)
     assert cache.peek("a") is ABSENT
     assert (cache.stats().l1.entries, cache.stats().l1.size_bytes) == (0, 0)
+
+
+async def test_what_is_no_info_tells_nothing_of_the_memory() -> None:
+    """A proxy may answer INFO as it likes; the tuner then goes on with what was known."""
+
+    class Odd:
+        async def call(self, *_: object) -> int:
+            return 7
+
+    with pytest.raises(UnavailableError, match="INFO was answered by 7"):
+        await redis_memory([Connection(Address("h", 1), 1, Odd(), Odd())])  # type: ignore[arg-type]

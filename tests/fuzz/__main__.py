@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from infra.arguments import number, whole
 from infra.local.errors import LocalError
 from tests.fuzz.crew import CrewError
 from tests.fuzz.incidents import RECIPES
@@ -61,38 +62,16 @@ def _parser() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("tests.fuzz", description=_DESCRIPTION, epilog=_EPILOG, formatter_class=plain)
     parser.add_argument(
-        "--seconds", type=_between(1, 86_400), default=60.0, help="how long incidents go on (default: 60)"
+        "--seconds", type=number(1, 86_400), default=60.0, help="how long incidents go on (default: 60)"
     )
     parser.add_argument("--seed", help="any text (default: a random number, which is printed)")
-    parser.add_argument("--workers", type=_whole(2, 16), default=3, help="2 to 16; odd ones use threads (default: 3)")
-    parser.add_argument("--keys", type=_whole(40, 60_000), default=200, help="rows that are cached (default: 200)")
-    parser.add_argument("--down-after", type=_between(3.5, 60), default=4.0, help="Sentinel's patience, s (default: 4)")
+    parser.add_argument("--workers", type=whole(2, 16), default=3, help="2 to 16; odd ones use threads (default: 3)")
+    parser.add_argument("--keys", type=whole(40, 60_000), default=200, help="rows that are cached (default: 200)")
+    parser.add_argument("--down-after", type=number(3.5, 60), default=4.0, help="Sentinel's patience, s (default: 4)")
     parser.add_argument("--only", choices=list(RECIPES), metavar="INCIDENT", help="cause no other kind of incident")
     parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave records and logs there")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     return parser
-
-
-def _between(low: float, high: float) -> type[float]:
-    def number(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: a number from {low:g} to {high:g}")
-        return value
-
-    return number  # type: ignore[return-value]
-
-
-def _whole(low: int, high: int) -> type[int]:
-    def number(text: str) -> int:
-        if not text.isascii() or not text.isdigit() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: a whole number from {low} to {high}")
-        return int(text)
-
-    return number  # type: ignore[return-value]
 
 
 if __name__ == "__main__":

@@ -243,7 +243,7 @@ def test_a_pid_that_belongs_to_another_process_now_is_never_signalled() -> None:
         innocent.kill()
 
 
-@pytest.mark.parametrize("end", ["killed", "ended", "ended by force"])
+@pytest.mark.parametrize("end", ["killed", "ended", "ended by force", "killed by somebody else"])
 def test_no_worker_outlives_its_process(end: str, tmp_path: Path) -> None:
     worker = tmp_path / "worker"
     deaf = "trap '' TERM; " * (end == "ended by force")
@@ -255,6 +255,9 @@ def test_no_worker_outlives_its_process(end: str, tmp_path: Path) -> None:
     if end == "killed":
         process.send(identity, signal.SIGKILL)
     else:
+        if end == "killed by somebody else":
+            os.kill(identity.pid, signal.SIGKILL)
+            assert process.wait_until(lambda: not process.running(identity), 10)
         process.end([identity], grace=0.5)
     assert process.wait_until(lambda: not process.running(identity) and not process.running(found), 10)
 
@@ -288,8 +291,8 @@ def test_two_programs_cannot_change_an_environment_at_the_same_time(root: Path) 
     [
         (["status"], 1, "error: no local environment in"),
         (["logs"], 1, "error: no log of any process"),
-        (["up", "--down-after", "0"], 2, "'0': seconds from 1 to 300"),
-        (["up", "--down-after", "soon"], 2, "'soon': seconds from 1 to 300"),
+        (["up", "--down-after", "0"], 2, "'0': a number from 1 to 300"),
+        (["up", "--down-after", "soon"], 2, "'soon': a number from 1 to 300"),
         (["logs", "-n", "-1"], 2, "'-1': a whole number"),
         (["sideways"], 2, "invalid choice: 'sideways'"),
     ],

@@ -41,6 +41,10 @@ class Record(NamedTuple):
 Reader = Callable[[BinaryIO, int], Iterator[Record]]
 
 
+def _sizes(pattern: str) -> dict[str, int]:
+    return {path: os.path.getsize(path) for path in sorted(glob.glob(pattern))}  # noqa: PTH202, PTH207  one string
+
+
 @dataclass(slots=True, kw_only=True)
 class Files:
     """A source of files.
@@ -59,6 +63,7 @@ class Files:
     fields: Fields = field(default_factory=Fields)
     timeout: float = 30.0
     load_many: ManyLoader[Any] | None = None
+    _sizes: dict[str, int] = field(default_factory=dict, init=False, repr=False)  # bytes by path, when reading began
 
     async def items(self, after: Cursor) -> AsyncIterator[Item | Bad]:
         """Read the files; ``after`` is (path, offset, number of the last record).
@@ -66,10 +71,10 @@ class Files:
         Raises:
             SourceError: if there is no such file, or its format is not known.
         """
-        paths = await asyncio.to_thread(lambda: sorted(glob.glob(self.path)))  # noqa: PTH207  one string, absolute or not
-        if not paths:
+        self._sizes = await asyncio.to_thread(_sizes, self.path)
+        if not self._sizes:
             raise SourceError(f"{self.path}: there is no such file")
-        for path in paths:
+        for path in self._sizes:
             start, number = 0, 0
             if after is not None:
                 if path < after[0]:
@@ -80,12 +85,11 @@ class Files:
                 yield item
 
     def share(self, at: Cursor) -> float | None:
-        """Return the bytes before ``at`` over all bytes."""
-        sizes = {path: os.path.getsize(path) for path in sorted(glob.glob(self.path))}  # noqa: PTH202, PTH207
-        total = sum(sizes.values())
+        """Return the bytes before ``at`` over all bytes; 0 before reading begins."""
+        total = sum(self._sizes.values())
         if at is None or not total:
             return 0.0
-        before = sum(size for path, size in sizes.items() if path < at[0]) + int(at[1])
+        before = sum(size for path, size in self._sizes.items() if path < at[0]) + int(at[1])
         return min(1.0, before / total)
 
     async def _read(self, path: str, start: int, number: int) -> AsyncIterator[Item | Bad]:

@@ -26,6 +26,7 @@ from examples.fingerprint.service.load import Generator
 from examples.fingerprint.service.postgres import PostgresError, postgres
 from examples.fingerprint.service.serving import HOST, serving
 from examples.fingerprint.view import Screen
+from infra.arguments import number, whole
 from infra.local.control import Environment
 from infra.local.errors import LocalError
 
@@ -137,12 +138,12 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--seconds", type=_number(1, 600), default=10.0, help="of each measurement (default: %(default)g)")
-    add("--connections", type=_whole(2, 1000), default=64, help="callers at a time (default: %(default)s)")
-    add("--users", type=_whole(1, 5000), default=200, help="users that are asked for (default: %(default)s)")
+    add("--seconds", type=number(1, 600), default=10.0, help="of each measurement (default: %(default)g)")
+    add("--connections", type=whole(2, 1000), default=64, help="callers at a time (default: %(default)s)")
+    add("--users", type=whole(1, 5000), default=200, help="users that are asked for (default: %(default)s)")
     add(
         "--endure",
-        type=_number(0, 3600),
+        type=number(0, 3600),
         default=60.0,
         metavar="S",
         help="seconds with the failover; 0: none (default: 60)",
@@ -150,28 +151,6 @@ def _parser() -> argparse.ArgumentParser:
     add("--json", type=Path, metavar="FILE", help="also write the figures as JSON")
     add("--dir", type=Path, help="directory of the local environment (default: .local)")
     return parser
-
-
-def _number(low: float, high: float) -> Any:
-    def parse(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            value = float("nan")
-        if not low <= value <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: from {low:g} to {high:g}")
-        return value
-
-    return parse
-
-
-def _whole(low: int, high: int) -> Any:
-    def parse(text: str) -> int:
-        if not text.isdecimal() or not low <= int(text) <= high:
-            raise argparse.ArgumentTypeError(f"{text!r}: a whole number from {low} to {high}")
-        return int(text)
-
-    return parse
 
 
 if __name__ == "__main__":

@@ -120,6 +120,7 @@ class Result:
                 "requests_per_second": self.mix.rate,
                 **(stats.to_dict() if stats else {}),
             },
+            "reads": {"changed": self.findings.changed, "wrong": self.findings.wrong},
             "steady": {
                 "seconds": self.steady.seconds,
                 "p95_seconds": steady.latency(Tier.ALL).quantile(0.95) if steady else None,

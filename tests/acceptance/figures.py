@@ -50,18 +50,22 @@ class Bar:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Figure:
-    """One acceptance figure: its name in ``--only``, its promise, and the command in whose JSON ``find`` finds it."""
+    """One acceptance figure: its name in ``--only``, its promise, and the command in whose JSON ``find`` finds it.
+
+    ``note`` says what else has to be known to judge it; an empty text if there is nothing.
+    """
 
     name: str
     what: str
     bar: Bar
     command: str
     find: Found
+    note: Callable[[Any], str] = lambda _: ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What was seen of one figure; ``value`` is None, and ``reason`` says why, if nothing was."""
+    """What was seen of one figure; ``value`` is None, and ``reason`` says why, if not, else it may note more."""
 
     figure: Figure
     verdict: Verdict
@@ -86,12 +90,13 @@ def judge(figure: Figure, document: Any, reason: str = "") -> Row:
         lacking = f"the command's JSON does not tell it: {type(error).__name__}: {error}"
         return Row(figure=figure, verdict=Verdict.NOT_MEASURED, reason=lacking)
     held = figure.bar.reached(value)
-    return Row(figure=figure, verdict=Verdict.HOLDS if held else Verdict.MISSED, value=value)
+    verdict = Verdict.HOLDS if held else Verdict.MISSED
+    return Row(figure=figure, verdict=verdict, value=value, reason=figure.note(document))
 
 
 def share(value: float) -> str:
     """Write a share of 1 in percent, with the digits that keep 99.99 % apart from more."""
-    return f"{value * 100:.4f}".rstrip("0").rstrip(".") + " %"
+    return f"{value * 100:.{4 if value > 0.99 else 1}f}".rstrip("0").rstrip(".") + " %"
 
 
 def duration(seconds: float) -> str:
@@ -131,10 +136,21 @@ def _failover(drill: Any) -> float:
     return float(max(promise["seconds"]))
 
 
-def _consistency(fuzz: Any) -> float:
-    if fuzz["checked"] < ENOUGH_READS:
-        raise NotMeasuredError(f"{fuzz['checked']:,} reads could have been stale; {ENOUGH_READS:,} can show it")
-    return float(fuzz["consistency"])
+def _right(faults: int, reads: int) -> float:
+    if reads < ENOUGH_READS:
+        raise NotMeasuredError(f"{reads:,} reads could have been stale; {ENOUGH_READS:,} can show it")
+    return 1 - faults / reads
+
+
+def _undone(fuzz: Any) -> str:
+    """Say how many reads found what a killed master had taken with it: the fuzz kills more masters than nature does."""
+    excused = sum(mode["excused"] for mode in fuzz["modes"].values())
+    if not excused:
+        return ""
+    return (
+        f"{fuzz['unplanned']} masters were killed or cut off; {excused:,} of {fuzz['checked']:,} reads found what those"
+        f" had acknowledged and lost. With these it is {share(fuzz['consistency'])}; durable invalidations lose nothing"
+    )
 
 
 def _alerts(rules: Any) -> float:
@@ -175,8 +191,12 @@ FIGURES: Final = (
         find=_loss,
     ),
     Figure(
-        name="consistency", what="consistent reads", bar=Bar(">", CONSISTENT, share), command=CONSISTENCY,
-        find=_consistency,
+        name="consistency", what="consistent reads, failure upon failure", bar=Bar(">", CONSISTENT, share),
+        command=CONSISTENCY, find=lambda fuzz: _right(fuzz["violations"], fuzz["checked"]), note=_undone,
+    ),
+    Figure(
+        name="values", what="right values, through a stop and a kill", bar=Bar(">", CONSISTENT, share), command=SHOW,
+        find=lambda show: _right(show["reads"]["wrong"], show["reads"]["changed"]),
     ),
     Figure(name="alerts", what="alert rules", bar=Bar(">=", ALERT_RULES, number), command=ALERTS, find=_alerts),
     Figure(name="dashboards", what="dashboards", bar=Bar(">=", DASHBOARDS, number), command=BOARDS, find=_boards),

@@ -28,12 +28,13 @@ LOAD = {"requests": 60_000, "seconds": 10.0, "p95": 0.02, "refused": 0, "broken"
 GOOD: Mapping[str, Any] = {
     SHOW: {
         "mix": {"l1": {"hit_rate": 0.66}, "l2": {"hit_rate": 0.84}, "combined": {"hit_rate": 0.94}},
+        "reads": {"changed": 90_000, "wrong": 0},
         "steady": {"p95_seconds": 0.002},
         "ledgers": {"planned stop": LEDGER, "SIGKILL": LEDGER},
     },
     SERVICE: {"pairs": [{"cached": LOAD}]},
     FAILOVER: [{"promise": "node-lost", "seconds": [31.5], "problems": []}],
-    CONSISTENCY: {"checked": 100_000, "consistency": 1.0},
+    CONSISTENCY: {"checked": 100_000, "violations": 0, "consistency": 1.0, "unplanned": 0, "modes": {}},
     ALERTS: {"groups": [{"rules": [{"record": "r"}, *({"alert": f"A{n}"} for n in range(12))]}]},
     BOARDS: [{"uid": f"cache-{n}", "panels": 20} for n in range(1, 7)],
 }  # fmt: skip
@@ -52,7 +53,8 @@ def verdict(name: str, *path: Any, value: Any) -> Row:
 def test_every_acceptance_figure_is_there_with_its_promise() -> None:
     assert {name: str(figure.bar) for name, figure in BY_NAME.items()} == {
         "l1": "> 50 %", "l2": "> 80 %", "combined": "> 85 %", "lookup": "< 5 ms", "api": "< 100 ms",
-        "throughput": "> 5,000", "failover": "< 60 s", "loss": "< 1 s", "consistency": "> 99.99 %", "alerts": ">= 12",
+        "throughput": "> 5,000", "failover": "< 60 s", "loss": "< 1 s", "consistency": "> 99.99 %",
+        "values": "> 99.99 %", "alerts": ">= 12",
         "dashboards": ">= 6",
     }  # fmt: skip
 
@@ -61,7 +63,7 @@ def test_good_figures_hold() -> None:
     rows = [judge(figure, GOOD[figure.command]) for figure in FIGURES]
     assert [row.verdict for row in rows] == [HOLDS] * len(FIGURES)
     assert [row.seen for row in rows] == [
-        "66 %", "84 %", "94 %", "2 ms", "20 ms", "6,000", "31.5 s", "0 s", "100 %", "12", "6",
+        "66 %", "84 %", "94 %", "2 ms", "20 ms", "6,000", "31.5 s", "0 s", "100 %", "100 %", "12", "6",
     ]  # fmt: skip
 
 
@@ -76,7 +78,8 @@ def test_good_figures_hold() -> None:
         ("throughput", ("pairs", 0, "cached", "requests"), 50_000),
         ("failover", (0, "seconds"), [31.0, 60.0]),
         ("loss", ("ledgers", "SIGKILL"), {**LEDGER, "lost": 1, "oldest_lost": 99.0}),
-        ("consistency", ("consistency",), 0.9999),
+        ("consistency", ("violations",), 10),
+        ("values", ("reads", "wrong"), 9),
         ("alerts", ("groups", 0, "rules"), [{"alert": "A"}] * 12),
         ("dashboards", (5, "panels"), 0),
     ],
@@ -103,7 +106,9 @@ def test_a_figure_on_its_bar_misses_it(name: str, path: Sequence[Any], value: An
         ("loss", ("ledgers", "SIGKILL", "lost"), None, "no write was acknowledged"),
         ("loss", ("ledgers", "SIGKILL", "at"), None, "no write was acknowledged"),
         ("consistency", ("checked",), ENOUGH_READS - 1, "29,999 reads could have been stale; 30,000 can show it"),
-        ("consistency", ("consistency",), None, "does not tell it"),
+        ("consistency", ("violations",), None, "does not tell it"),
+        ("values", ("reads",), {}, "does not tell it"),
+        ("values", ("reads", "changed"), 100, "100 reads could have been stale"),
         ("alerts", ("groups",), None, "does not tell it"),
     ],
 )
@@ -116,6 +121,15 @@ def test_what_was_not_seen_is_not_measured(name: str, path: Sequence[Any], value
 def test_a_loss_within_the_last_second_holds_and_its_age_is_told() -> None:
     row = verdict("loss", "ledgers", "SIGKILL", value={**LEDGER, "lost": 2, "oldest_lost": 99.75})
     assert (row.verdict, row.seen) == (HOLDS, "0.25 s")
+
+
+def test_what_killed_masters_have_lost_is_told_beside_the_figure() -> None:
+    modes = {"durable": {"excused": 0}, "set": {"excused": 96}}
+    document = {"checked": 90_000, "violations": 0, "consistency": 0.9989, "unplanned": 4, "modes": modes}
+    row = judge(BY_NAME["consistency"], document)
+    assert (row.verdict, row.seen) == (HOLDS, "100 %")
+    assert row.reason.startswith("4 masters were killed or cut off; 96 of 90,000 reads found what those had")
+    assert "With these it is 99.89 %" in row.reason
 
 
 def test_without_json_every_figure_of_the_command_is_missed() -> None:

@@ -7,9 +7,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import logging
+import multiprocessing
 import os
+import signal
 import sys
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -59,6 +62,7 @@ class Served:
         """Serve in the block."""
         async with contextlib.AsyncExitStack() as stack:
             stack.enter_context(_audit_to_stdout())
+            stack.enter_context(_not_orphaned())
             self._cache = await stack.enter_async_context(AsyncCache.from_url(**self._settings))
             stack.callback(self.registry.unregister, register(self._cache, registry=self.registry))
             if self._plans is not None:
@@ -119,6 +123,25 @@ def problems(api: FastAPI) -> None:
 
     for kind in (HTTPException, RequestValidationError, Problem, CacheError, Exception):
         api.add_exception_handler(kind, answer)
+
+
+@contextlib.contextmanager
+def _not_orphaned() -> Iterator[None]:
+    """End this worker when the server's main process is gone: killed, that cannot tell, and the port stayed taken."""
+    if (parent := multiprocessing.parent_process()) is None:
+        yield
+        return
+    loop = asyncio.get_running_loop()
+
+    def end() -> None:
+        loop.remove_reader(parent.sentinel)
+        os.kill(os.getpid(), signal.SIGTERM)  # what the main process would have sent: requests are answered first
+
+    loop.add_reader(parent.sentinel, end)
+    try:
+        yield
+    finally:
+        loop.remove_reader(parent.sentinel)
 
 
 @contextlib.contextmanager

@@ -72,6 +72,15 @@ def pod(tokens: Path, shared_server: Server, namespace: str) -> Iterator[Pod]:
 @contextlib.contextmanager
 def granian(url: str, namespace: str, tokens: Path, **environment: str) -> Iterator[str]:
     """Serve the bundle's API as its Deployment does; give its address."""
+    with granian_process(url, namespace, tokens, **environment) as (address, _):
+        yield address
+
+
+@contextlib.contextmanager
+def granian_process(
+    url: str, namespace: str, tokens: Path, **environment: str
+) -> Iterator[tuple[str, subprocess.Popen[bytes]]]:
+    """Do the same; give its main process, too."""
     port = free_port()
     own = {Env.URL: url, Env.NAMESPACE: namespace, Env.ADMIN_TOKEN_FILE: str(tokens), Env.API_LIMIT: "0"}
     own |= CacheOptions(l2=L2Options(timeout=PATIENCE)).to_env()
@@ -91,7 +100,7 @@ def granian(url: str, namespace: str, tokens: Path, **environment: str) -> Itera
             assert process.poll() is None, f"granian ended with code {process.returncode}"
             assert time.monotonic() < deadline, "granian does not serve"
             time.sleep(0.02)
-        yield address
+        yield address, process
     finally:
         process.terminate()
         process.wait(PATIENCE)

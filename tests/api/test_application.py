@@ -16,7 +16,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from cacheclient.api import app
 from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
-from tests.api.conftest import ALICE, bearer
+from tests.api.conftest import ALICE, bearer, granian_process
+from tests.conftest import wait_for
 
 
 @pytest.fixture
@@ -155,3 +156,20 @@ def test_requests_have_ids_of_their_own_and_so_has_each_line_of_the_log(served: 
     with httpx2.Client(base_url=served) as client:
         answers = [client.get("/cache/stats") for _ in range(3)] + [client.get("/nothing") for _ in range(3)]
     assert len({answer.headers["x-request-id"] for answer in answers}) == 6
+
+
+def test_a_worker_ends_when_its_server_is_killed(tmp_path: Path) -> None:
+    (tmp_path / "token").write_text(f"{ALICE}\n")
+    with granian_process("memory://", "profile", tmp_path / "token") as (address, process):
+        (worker,) = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        process.kill()
+        wait_for(lambda: _gone(worker))
+        with pytest.raises(httpx2.ConnectError):
+            httpx2.get(f"{address}/healthz")
+
+
+def _gone(pid: str) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return True

@@ -27,6 +27,8 @@ PLAN_DIR: Final = "/etc/cachestack/warm"
 PLAN_KEY: Final = "warm.toml"
 DATA_DIR: Final = "/data"
 GRACE: Final = 60  # seconds beyond the plan's own deadline, and to stop in
+# Seconds that a Job waits for another warm-up of its plan: the lock of one that was killed with its node outlives it by 30.
+WAIT: Final = 45
 # A warm-up has no readers, so no L1; and it waits for Redis longer than a request may.
 _L2_TIMEOUT: Final = 2.0
 
@@ -50,7 +52,7 @@ def plan_variables() -> dict[str, str]:
 def container(stack: str, settings: Settings, plan: str) -> ContainerArgsDict:
     """Return the container that carries out ``plan``."""
     made = workloads.container("warmer", settings.warmup, command=["python", "-m", "cacheclient"])
-    made["args"] = ["warm", plan, "--resume"]
+    made["args"] = ["warm", plan, "--resume", "--wait", str(WAIT)]
     made["env"] = workloads.environment(environment(stack, settings))
     made["volume_mounts"] = _mounts(settings)
     return made
@@ -117,7 +119,7 @@ class Warmers(pulumi.ComponentResource):
             CronJob(
                 job,
                 metadata=workloads.metadata(scope, Component.WARMER, job),
-                spec=cron_job_spec(labels, schedule, deadline + GRACE, pod),
+                spec=cron_job_spec(labels, schedule, deadline + WAIT + GRACE, pod),
                 opts=pulumi.ResourceOptions(parent=self, depends_on=[account]),
             )
         self.register_outputs({})

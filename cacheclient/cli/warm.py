@@ -35,13 +35,18 @@ async def warm(
         typer.Option(envvar=Env.PLAN_FILE.value, show_default=False, help="The TOML file with plans and sources."),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on where one was interrupted within the hour.")] = False,
+    wait: Annotated[
+        float,
+        typer.Option(metavar="SECONDS", help="Wait so long for another process that carries it out, 0 to 86400."),
+    ] = 0.0,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Read everything, write nothing.")] = False,
     as_json: AsJson = False,
 ) -> ExitCode:
     """Put entries into the cache before anybody asks for them.
 
     What is invalidated meanwhile stays so. Interrupted, the same command with --resume goes on where it was. One
-    warm-up of a plan runs at a time: exit code 4 says that another process carries it out.
+    warm-up of a plan runs at a time: exit code 4 says that another process carries it out. One that was killed counts
+    for half a minute more; --wait 45 outlasts that.
     """
     if plan_file is None:
         raise Failure(f"--plan-file or {Env.PLAN_FILE.value}: which sources?", ExitCode.USAGE)
@@ -49,8 +54,8 @@ async def warm(
     told = console(stderr=True)
     async with Warmer(cache, said.sources(cache), plans=said.plans, follow=False) as warmer:
         run = asyncio.ensure_future(
-            _shown(told, warmer, plan, resume=resume, dry_run=dry_run) if told.is_terminal and not as_json
-            else warmer.run(plan, resume=resume, dry_run=dry_run, progress=None if as_json else _Lines(told))
+            _shown(told, warmer, plan, resume=resume, wait=wait, dry_run=dry_run) if told.is_terminal and not as_json
+            else warmer.run(plan, resume=resume, wait=wait, dry_run=dry_run, progress=None if as_json else _Lines(told))
         )  # fmt: skip
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, run.cancel)  # how Kubernetes ends a pod
         try:
@@ -69,7 +74,7 @@ async def warm(
     return _CODES.get(report.outcome, ExitCode.FAILED)
 
 
-async def _shown(told: Console, warmer: Warmer, plan: str, *, resume: bool, dry_run: bool) -> Report:
+async def _shown(told: Console, warmer: Warmer, plan: str, *, resume: bool, wait: float, dry_run: bool) -> Report:
     """Warm up under a bar for each source."""
     bar = Progress(
         TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[counts]}"), TimeElapsedColumn(),
@@ -85,7 +90,7 @@ async def _shown(told: Console, warmer: Warmer, plan: str, *, resume: bool, dry_
             bar.update(tasks[one.name], total=total, completed=one.share or 0, counts=_counts(one))
 
     with bar:
-        return await warmer.run(plan, resume=resume, dry_run=dry_run, progress=show)
+        return await warmer.run(plan, resume=resume, wait=wait, dry_run=dry_run, progress=show)
 
 
 class _Lines:

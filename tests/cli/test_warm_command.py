@@ -67,6 +67,15 @@ def test_another_process_that_does_it_is_told_apart_from_a_failure(
     assert "elsewhere (another process carries it out)" in said.out
 
 
+def test_one_that_was_killed_is_outwaited(cached: Run, plan_file: Path, shared_server: Server, namespace: str) -> None:
+    """Its lock outlives it: a Job that is made anew within half a minute has to wait, or it fails three times in a row."""
+    shared_server.client.set(f"{namespace}:lock:warming:full", "a pod that is gone", px=700)
+    assert plan_file.exists()
+    said = cached("warm", "full", "--wait", "20")
+    assert said.code == DONE, said.err
+    assert "full: done: 2 written" in said.out
+
+
 def test_a_source_that_fails_is_an_exit_code(cached: Run, plan_file: Path) -> None:
     plan_file.with_name("entries.jsonl").unlink()
     said = cached("warm", "full")
@@ -80,6 +89,7 @@ def test_a_source_that_fails_is_an_exit_code(cached: Run, plan_file: Path) -> No
         (["full"], None, "--plan-file or CACHE_PLAN_FILE: which sources?"),
         (["full", "--plan-file", "nowhere.toml"], None, "plan file nowhere.toml: [Errno 2] No such file"),
         (["everything"], "", "plan 'everything': critical, hot, full"),
+        (["full", "--wait", "-1"], "", "wait=-1"),
         (["full"], '[[sources]]\nkind = "file"\n', "sources[0].kind: 'file'; did you mean files?"),
     ],
 )

@@ -6,8 +6,10 @@
 # The same sources on the same bases give the same files, bytecode included: SOURCE_DATE_EPOCH stands in for the time of the
 # build, and the builder has to set the files' own times (buildah: --timestamp 0; BuildKit: rewrite-timestamp=true).
 #
-# Pin both bases by digest where your registry mirrors them: --build-arg PYTHON=python:3.11-slim-bookworm@sha256:...
-ARG PYTHON=python:3.11-slim-bookworm
+# Both bases are pinned by the digest of their index, for all platforms, as the record of the official images has it
+# (docker-library/repo-info, 25 August 2026). A newer one: docker buildx imagetools inspect python:3.11-slim-bookworm
+# Bases of your own, such as those of a mirror: --build-arg PYTHON=... --build-arg REDIS=...
+ARG PYTHON=python:3.11.16-slim-bookworm@sha256:0bee7276f83efd4a1ee05bbbf4281d95ed28e079220a9457f25a93e3f1e3c31b
 ARG REDIS=redis:7.2.16-bookworm@sha256:74566c6910d13ae61e7ce73ebd3127438a1fe805b309b097c323142719ec8a5b
 ARG SOURCE_DATE_EPOCH=0
 

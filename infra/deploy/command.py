@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import shlex
 import shutil
+import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated, Any, Final
 
 import typer
@@ -14,7 +16,7 @@ from rich.text import Text
 from cacheclient.cli.command import Failure
 from cacheclient.cli.output import AsJson, console, print_json
 from cacheclient.contract import ExitCode
-from infra import render, settings
+from infra import clients, render, settings
 from infra.deploy import hit_rate, running, steps
 from infra.deploy.actions import Deployment
 from infra.deploy.running import Done, Report
@@ -57,7 +59,7 @@ def deploy(
     plan = steps.plan(deployment.settings, deployment.manifests, chosen, first)
     out = console(stderr=as_json)
     report = _dry(deployment, plan, out) if dry_run else running.run(deployment, plan, lambda d: _tell(out, d), say)
-    resume = _resume(stack, chosen, given, report)
+    resume = _resume(stack, chosen, given, report, dry_run=dry_run)
     if as_json:
         print_json(_data(deployment, report, resume, dry_run=dry_run))
     else:
@@ -94,11 +96,16 @@ def _tell(out: Console, done: Done) -> None:
     out.print(Text.assemble(f"{done.step:<12}", (f"{done.state:<9}", _STYLES[done.state]), f"{done.said}{took}"))
 
 
-def _resume(stack: str, way: Way, overrides: list[str], report: Report) -> str:
+def _resume(stack: str, way: Way, overrides: list[str], report: Report, *, dry_run: bool) -> str:
+    """Return the command that goes on; what is mended in the stack file is applied before it is waited for again."""
     if report.failed is None:
         return ""
+    first = Name.REDIS if report.failed.step is Name.READY else report.failed.step
     given = [word for setting in overrides for word in ("--set", setting)]
-    return shlex.join(["cachestack", "deploy", stack, "--with", way, "--from", report.failed.step, *given])
+    own = sys.argv[0]  # `make deploy` runs it from the virtual environment, which is not on PATH
+    command = own if Path(own).name == "cachestack" and not shutil.which("cachestack") else "cachestack"
+    looking = ["--dry-run"] if dry_run else []
+    return shlex.join([command, "deploy", stack, "--with", way, "--from", first, *given, *looking])
 
 
 def _end(deployment: Deployment, report: Report, resume: str, *, dry_run: bool) -> str:
@@ -111,9 +118,16 @@ def _end(deployment: Deployment, report: Report, resume: str, *, dry_run: bool) 
     warmed = next((done for done in report.steps if done.step is Name.PREWARM and done.state == "done"), None)
     took = sum(done.seconds for done in report.steps)
     return (
-        f"{deployment.stack} is deployed, by {deployment.way} in {took:.0f} s; {rate}; "
+        f"{_clients(deployment)}\n{deployment.stack} is deployed, by {deployment.way} in {took:.0f} s; {rate}; "
         f"{f'pre-warmed: {warmed.said}' if warmed else 'not pre-warmed'}"
     )
+
+
+def _clients(deployment: Deployment) -> str:
+    """Return what an application needs to use the cache, and who is let in."""
+    given = deployment.settings
+    allowed = ", ".join(given.network.client_namespaces) or "no namespace yet: network.clientNamespaces"
+    return f"clients     {clients.url(deployment.stack, given)}, passwords in Secret {given.secret_name}; from {allowed}"
 
 
 def _data(deployment: Deployment, report: Report, resume: str, *, dry_run: bool) -> dict[str, Any]:
@@ -125,4 +139,5 @@ def _data(deployment: Deployment, report: Report, resume: str, *, dry_run: bool)
         "steps": [asdict(done) for done in report.steps],
         "measured": hit_rate.as_data(report.measured) if report.measured else None,
         "resume": resume or None,
+        "client_environment": clients.environment(deployment.stack, deployment.settings),
     }

@@ -70,7 +70,7 @@ def faults(stack: str, settings: Settings, manifests: Manifests, way: Way, facts
         return found
     if facts.unreachable:
         known = ", ".join(facts.contexts) or "none"
-        fix = f"set `context` in the stack file (your kubeconfig has: {known}), or log in again"
+        fix = f"set `context` in Pulumi.{stack}.yaml (your kubeconfig has: {known}), or log in again"
         return [*found, Fault(f"the cluster of context {settings.context} does not answer: {facts.unreachable}", fix)]
     return [*found, *_cluster(settings, manifests, facts), *_pulumi(stack, way, facts)]
 

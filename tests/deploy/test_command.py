@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -37,9 +38,11 @@ def test_a_deployment_ends_with_one_line_and_each_step_has_one(run: Run) -> None
     code, out, err = run("dev", "--with", "kubectl")
     assert code == 0, err
     lines = out.splitlines()
-    assert [line.split()[0] for line in lines[:-1]] == [
+    assert [line.split()[0] for line in lines[:-2]] == [
         "preflight", "namespace", "secrets", "redis", "ready", "monitoring", "application", "hit-rate", "prewarm",
     ]  # fmt: skip
+    assert lines[-2].startswith("clients     redis+sentinel://app@sentinel-0.cache-dev.svc:26379,")
+    assert lines[-2].endswith("passwords in Secret redis-auth; from no namespace yet: network.clientNamespaces")
     assert lines[-1].startswith("dev is deployed, by kubectl in ")
     assert "\x1b" not in out + err
 
@@ -58,8 +61,19 @@ def test_where_it_stopped_it_says_how_to_go_on(run: Run, cluster: Cluster) -> No
     code, out, _ = run("dev", "--with", "kubectl", "--set", "network.clientNamespaces=[a, b]", "--timeout", "1")
     assert code == 1
     assert out.splitlines()[-1] == (
-        "  cachestack deploy dev --with kubectl --from ready --set 'network.clientNamespaces=[a, b]'"
-    )
+        "  cachestack deploy dev --with kubectl --from redis --set 'network.clientNamespaces=[a, b]'"
+    )  # not from ready: what was mended may be in the stack file
+
+
+def test_it_goes_on_as_it_was_called_and_a_dry_run_stays_one(
+    run: Run, cluster: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cluster.but("get --raw /readyz", "exit 1")
+    found = shutil.which
+    monkeypatch.setattr("shutil.which", lambda tool: None if tool == "cachestack" else found(tool))
+    monkeypatch.setattr("sys.argv", [".venv/bin/cachestack", "deploy"])
+    _, out, _ = run("dev", "--with", "kubectl", "--dry-run")
+    assert out.splitlines()[-1] == "  .venv/bin/cachestack deploy dev --with kubectl --from preflight --dry-run"
 
 
 def test_for_scripts_there_is_json_alone_on_stdout(run: Run, cluster: Cluster) -> None:
@@ -69,6 +83,7 @@ def test_for_scripts_there_is_json_alone_on_stdout(run: Run, cluster: Cluster) -
     said = json.loads(out)
     assert (code, said["ok"], said["steps"][-1]["step"], said["measured"]) == (1, False, "secrets", None)
     assert said["resume"] == "cachestack deploy dev --with kubectl --from secrets"
+    assert said["client_environment"]["CACHE_NAMESPACE"] == "cache"
     assert "secrets" in err
 
 

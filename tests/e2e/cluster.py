@@ -7,6 +7,7 @@ not pulled anew.
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import secrets
@@ -15,7 +16,7 @@ import shutil
 import subprocess
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -33,6 +34,7 @@ from tests.drill.traffic import PATIENT
 
 HERE = Path(__file__).parent
 PRESENT = "IfNotPresent"
+SCRIPTS = ("client.sh", "caller.py", "opening.py", "reader.py", "shop.py")
 
 
 def require_cluster() -> None:
@@ -89,6 +91,12 @@ class Cluster:
 
     def apply(self) -> None:
         self.kubectl("apply", "--server-side", "--filename", str(self.folder))
+
+    def bring_secret(self, name: str, files: Mapping[str, str]) -> None:
+        """Have a Secret with exactly these files."""
+        data = {file: base64.b64encode(text.encode()).decode() for file, text in files.items()}
+        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "data": data}
+        self.kubectl("apply", "--server-side", "--filename", "-", stdin=json.dumps(secret))
 
     def client(self, script: str) -> str:
         """Run a shell script in the client pod, with the functions of client.sh."""
@@ -170,7 +178,7 @@ def start_client(cluster: Cluster, rendered: render.Rendered, node: str = "") ->
 
 def bring_scripts(cluster: Cluster) -> None:
     """Have the ConfigMap that the pods of the tests mount."""
-    data = {name: (HERE / name).read_text(encoding="utf-8") for name in ("client.sh", "reader.py", "shop.py")}
+    data = {name: (HERE / name).read_text(encoding="utf-8") for name in SCRIPTS}
     scripts = {"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "client"}, "data": data}
     cluster.kubectl("apply", "--filename", "-", stdin=json.dumps(scripts))
 
@@ -194,6 +202,34 @@ def python_pod(cluster: Cluster, rendered: render.Rendered, name: str, *command:
         "resources": {"requests": {"cpu": "50m", "memory": "256Mi"}, "limits": {"cpu": "1", "memory": "256Mi"}},
     }
     return pod
+
+
+def project_image() -> str:
+    """Return the image that the Dockerfile builds; skip the test where there is none."""
+    if not (image := image_of("backup")):
+        pytest.skip("needs the image that the Dockerfile builds: CACHESTACK_E2E_SET has no backup.image")
+    return image
+
+
+def enabled(*groups: str) -> list[str]:
+    """Return the settings that turn these parts of a stack on, in the project's image."""
+    given = {"enabled": "true", "image": project_image(), "pullPolicy": PRESENT, "cpuRequest": "50m"}
+    return [f"{group}.{name}={value}" for group in groups for name, value in given.items()]
+
+
+def crash(cluster: Cluster, pod: str) -> None:
+    """End a pod's processes at once, as a crash does.
+
+    The first process of a container is out of reach of its own signals: the kernel ends it at its limit of CPU time.
+    """
+    script = (
+        "import os, resource\n"
+        "others = {int(pid) for pid in os.listdir('/proc') if pid.isdigit()} - {1, os.getpid()}\n"
+        "resource.prlimit(1, resource.RLIMIT_CPU, (1, 1))\n"
+        "for pid in others: os.kill(pid, 9)\n"
+    )
+    command = ["kubectl", "--namespace", cluster.namespace, "exec", pod, "--", "python", "-c", script]
+    subprocess.run(command, capture_output=True, timeout=60, check=False)  # it may be gone before it has answered
 
 
 def start_pod(cluster: Cluster, pod: dict[str, Any]) -> None:
@@ -240,8 +276,13 @@ def with_settings(stack: str, folder: Path, *overrides: str) -> Cluster:
 
 
 @contextmanager
-def brought_up(stack: str, folder: Path, *overrides: str, node: str = "") -> Iterator[Cluster]:
-    """Bring a stack up in a namespace of its own, with passwords, certificates and a client; remove it afterwards."""
+def brought_up(
+    stack: str, folder: Path, *overrides: str, node: str = "", files: Mapping[str, Mapping[str, str]] | None = None
+) -> Iterator[Cluster]:
+    """Bring a stack up in a namespace of its own, with passwords, certificates and a client; remove it afterwards.
+
+    ``files`` are further Secrets by name: those that are a person's to make.
+    """
     require_cluster()
     cluster = with_settings(stack, folder, *overrides)
     namespace = cluster.namespace
@@ -251,6 +292,8 @@ def brought_up(stack: str, folder: Path, *overrides: str, node: str = "") -> Ite
             cluster.kubectl("apply", "--server-side", "--filename", str(file))
         for secret in secrets_of(cluster, rendered):
             cluster.kubectl("create", "--filename", "-", stdin=json.dumps(secret))
+        for name, content in (files or {}).items():
+            cluster.bring_secret(name, content)
         cluster.apply()
         start_client(cluster, rendered, node)
         settle(cluster)

@@ -101,8 +101,7 @@ def sets(store: Store, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tup
             cluster = up.enter_context(brought_up(stack, folder, "tls.enabled=true", *store.settings()))
             account = {"access-key-id": "AKIATEST", "secret-access-key": store.secret}
             for name, files in {"backup-store": account, "backup-keys": {"first": key}}.items():
-                secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}
-                cluster.kubectl("create", "--filename", "-", stdin=json.dumps(secret))
+                cluster.bring_secret(name, files)
             found.append(cluster)
         yield found[0], found[1]
 

@@ -18,6 +18,7 @@ from infra.warmers import PLAN_DIR, PLAN_KEY
 from tests.e2e.cluster import (
     Cluster,
     bring_scripts,
+    enabled,
     eventually,
     image_of,
     kubectl,
@@ -38,10 +39,7 @@ GRANIAN = ("granian", "--interface", "asgi", "--no-ws", "--factory", "shop:app",
 def cluster(tmp_path: Path) -> Iterator[Cluster]:
     """The dev stack with the settings of this cluster; nothing of it is there yet."""
     require_cluster()
-    if not image_of("backup"):
-        pytest.skip("the application needs the image of the jobs: CACHESTACK_E2E_SET has no backup.image")
-    ours = {"enabled": "true", "image": image_of("backup"), "pullPolicy": "IfNotPresent", "cpuRequest": "50m"}
-    given = [f"{group}.{name}={value}" for group in ("api", "warmup") for name, value in ours.items()]
+    given = enabled("api", "warmup")
     context = kubectl("config", "current-context").strip()
     found = with_settings("dev", tmp_path, f"context={context}", "client.namespace=shop", *given)
     try:
@@ -80,8 +78,7 @@ def bring_secrets(cluster: Cluster) -> None:
         "cache-api-admin": {"ann": "a" * 32},
         "cache-warm": {PLAN_KEY: plan, "hot.jsonl": values},
     }.items():
-        secret = {"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": files}
-        cluster.kubectl("create", "--filename", "-", stdin=json.dumps(secret))
+        cluster.bring_secret(name, files)
 
 
 def shop(cluster: Cluster, misses: float) -> dict[str, Any]:

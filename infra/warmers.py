@@ -27,7 +27,7 @@ PLAN_DIR: Final = "/etc/cachestack/warm"
 PLAN_KEY: Final = "warm.toml"
 DATA_DIR: Final = "/data"
 GRACE: Final = 60  # seconds beyond the plan's own deadline, and to stop in
-# Seconds that a Job waits for another warm-up of its plan: the lock of one that was killed with its node outlives it by 30.
+# Seconds that a Job waits for another warm-up of its plan: the lock of one that was killed outlives it by 30.
 WAIT: Final = 45
 # A warm-up has no readers, so no L1; and it waits for Redis longer than a request may.
 _L2_TIMEOUT: Final = 2.0

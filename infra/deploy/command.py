@@ -127,7 +127,8 @@ def _clients(deployment: Deployment) -> str:
     """Return what an application needs to use the cache, and who is let in."""
     given = deployment.settings
     allowed = ", ".join(given.network.client_namespaces) or "no namespace yet: network.clientNamespaces"
-    return f"clients     {clients.url(deployment.stack, given)}, passwords in Secret {given.secret_name}; from {allowed}"
+    url = clients.url(deployment.stack, given)
+    return f"clients     {url}, passwords in Secret {given.secret_name}; from {allowed}"
 
 
 def _data(deployment: Deployment, report: Report, resume: str, *, dry_run: bool) -> dict[str, Any]:

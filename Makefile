@@ -134,7 +134,7 @@ lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 test: $(VENV)/.dev ## all tests that need no cluster, with real Redis
 	@for tool in redis-server promtool; do command -v $$tool >/dev/null || \
 	  echo "$$tool is not installed: some tests are skipped. Debian, Ubuntu: apt-get install redis-server redis-tools prometheus"; done
-	@$(BIN)/pytest -m 'not cluster and not slow and not engine' $(ARGS)
+	@$(BIN)/pytest -m 'not cluster and not slow and not engine and not packages' $(ARGS)
 
 .PHONY: docs-serve
 docs-serve: $(VENV)/docs/.done ## serve the documentation on this machine and build it anew when a page changes
@@ -211,6 +211,33 @@ lock: ## pin every dependency anew (needs uv)
 	$(PIN) --all-extras --group dev --group bench -c requirements/dev.lock -o requirements/bench.lock
 	$(subst pyproject.toml,--group pyproject.toml:checkov,$(PIN)) -o requirements/checkov.lock
 	$(subst pyproject.toml,--group pyproject.toml:docs,$(PIN)) -o requirements/docs.lock
+	$(subst pyproject.toml,--group pyproject.toml:release,$(PIN)) -o requirements/release.lock
+
+$(VENV)/release/.done: requirements/release.lock | $(VENV)/.dev
+	@echo "Setting up what builds releases in an environment of its own (once) ..."
+	@$(PYTHON) -m venv $(VENV)/release
+	@$(VENV)/release/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
+	@touch $@
+
+.PHONY: dist
+dist: $(VENV)/release/.done ## make wheel, source and bills of materials of HEAD, twice, and compare
+	@$(BIN)/python -m release.distribution
+
+# Other interpreters, each with an environment of its own; ARGS chooses other tests than those of the library.
+.PHONY: test-python
+test-python: $(VENV)/.dev ## the tests of the library under another Python: PYTHON=python3.13
+	@v=$$($(PYTHON) -c 'import sys; print("%d.%d" % sys.version_info[:2])') && env=$(VENV)/python-$$v && \
+	  if [ ! -e $$env/.done ] || [ requirements/dev.lock -nt $$env/.done ]; then \
+	    echo "Setting up $$env (once, a minute) ..." && $(PYTHON) -m venv --clear $$env && \
+	    $$env/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock && \
+	    $$env/bin/python -m pip install --quiet --disable-pip-version-check --no-deps -e . && touch $$env/.done; \
+	  fi && \
+	  $$env/bin/python -m pytest -m 'not cluster and not slow and not engine and not packages' \
+	    $(or $(ARGS),tests/client tests/warming tests/api tests/cli tests/bad_input tests/examples tests/packaging)
+
+.PHONY: test-packages
+test-packages: $(VENV)/release/.done ## what is published, and each extra alone in a fresh environment
+	@$(BIN)/pytest -m packages tests/packaging $(ARGS)
 
 .PHONY: clean
 clean: ## remove the virtual environment and what was rendered

@@ -121,7 +121,7 @@ def _run(stack: str, settings: Mapping[str, Any], recorder: Recorder) -> None:
 
 
 def _program() -> None:
-    runpy.run_path(str(stack_files.ROOT / "infra"), run_name="__main__")
+    runpy.run_path(str(Path(__file__).parent), run_name="__main__")
 
 
 def as_text(value: object) -> str:

@@ -17,7 +17,9 @@ from cacheclient.contract import APP_NAME
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-ROOT: Final = Path(__file__).resolve().parent.parent
+_CHECKOUT: Final = Path(__file__).resolve().parent.parent
+ROOT: Final = _CHECKOUT if (_CHECKOUT / "Pulumi.yaml").is_file() else Path.cwd()
+"""Where Pulumi.yaml and the stack files are: beside this package; of an installed one, where the command runs."""
 # Options of the CLI itself, such as pulumi:tags.
 _CLI_PREFIX: Final = "pulumi:"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from cacheclient.contract import Component
@@ -68,9 +68,11 @@ class Actions:
         named = (given.stack, given.settings, given.manifests)
         facts = looking.look(*named, given.way, looking.as_documents(given.manifests))
         found = preflight.faults(*named, given.way, facts)
-        if facts.has_namespace and not any(fault.fatal for fault in found):
+        if not (facts.missing_tools or facts.unreachable):
             own = preflight.made(given.settings, given.manifests, given.way, facts.secrets)
-            found += [fault for fault in preflight.lacking(*named, facts.secrets) if fault.secret != own]
+            lacking = [fault for fault in preflight.lacking(*named, facts.secrets) if fault.secret != own]
+            # In a namespace that is still to be made nobody can make them yet: the step secrets stops for them.
+            found += lacking if facts.has_namespace else [replace(fault, fatal=False) for fault in lacking]
         return _judged(found, self._say)
 
     def namespace(self) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import os
 import secrets
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import Any, Final
 from unittest import mock
 
+import msgspec
 import redis
 import yaml
 from redis.backoff import NoBackoff
@@ -28,13 +30,16 @@ from infra.local.control import Environment
 from infra.local.errors import LocalError
 from infra.local.state import Places
 from infra.redis_conf import acl_text
-from tests.alert_drill.client import Mode
+from tests.alert_drill.client import Kind, Mode
 from tests.alert_drill.quick import SCRAPE, quickened
 
 DOWN_AFTER: Final = 3.0  # seconds of silence after which Sentinel takes a node for down
 PATIENCE: Final = 60.0
 # Lower than shipped where a limit is a size or an age that no drill should take: the rule's form is what is proved.
-THRESHOLDS: Final = Thresholds(snapshot_age_seconds=10, connections=300, max_clients=360, evictions_per_second=2)
+THRESHOLDS: Final = Thresholds(
+    snapshot_age_seconds=70, connections=300, max_clients=360, evictions_per_second=2, fragmentation_bytes=20e6
+)
+_OWN_ENTRIES: Final = 100  # what applications hold that only read what they have read before
 _USER: Final = "drill"
 _ROOT: Final = Path(__file__).parents[2]
 
@@ -46,6 +51,7 @@ class Scene:
         self.environment = environment
         self._password = password
         self._clients: dict[str, subprocess.Popen[str]] = {}
+        self.afterwards = contextlib.ExitStack()  # what a cause leaves until its alerts have resolved
 
     # -- what causes do -----------------------------------------------------------------------------------------------
 
@@ -77,12 +83,12 @@ class Scene:
         """Return what CONFIG GET says of one option of a Redis node."""
         return str(self.run(name, "CONFIG GET", option)[option])
 
-    def start_client(self, name: str, *, version: int = 1) -> None:
+    def start_client(self, name: str, *, kind: Kind = Kind.USUAL) -> None:
         """Start an application process."""
         settings = {
             "url": self.environment.url,
             "name": name,
-            "version": version,
+            "kind": kind,
             "password_file": str(self.environment.password_file),
             "sentinel_password_file": str(self.environment.sentinel_password_file),
             "discovery": str(self.environment.places.discovery),
@@ -105,8 +111,16 @@ class Scene:
             client.kill()
             client.wait()
 
-    def order(self, mode: Mode) -> None:
-        """Have the first application process do something else."""
+    @contextlib.contextmanager
+    def doing(self, mode: Mode) -> Iterator[None]:
+        """Have the first application process do something else than read what it has read before."""
+        self._order(mode)
+        try:
+            yield
+        finally:
+            self._order(Mode.HITS)
+
+    def _order(self, mode: Mode) -> None:
         (client, *_) = self._clients.values()
         assert client.stdin is not None
         client.stdin.write(f"{mode}\n")
@@ -126,6 +140,51 @@ class Scene:
             job["static_configs"] = [s for s in job.get("static_configs", []) if s["labels"]["pod"] != without]
         path.write_text(yaml.safe_dump(config, sort_keys=False))
         os.kill(self.environment.state.processes["prometheus"].pid, signal.SIGHUP)
+
+    @contextlib.contextmanager
+    def judged_by(self, thresholds: Thresholds) -> Iterator[None]:
+        """Have Prometheus judge by other thresholds."""
+        _install_rules(self.environment.places, thresholds)
+        self.rescrape()
+        try:
+            yield
+        finally:
+            _install_rules(self.environment.places, THRESHOLDS)
+            self.rescrape()
+
+    @contextlib.contextmanager
+    def exporting(self, *keys: str) -> Iterator[None]:
+        """Have the exporter of Redis look at these keys, too, as a stack with backups and warm-ups tells it."""
+        name, more = "redis-exporter", ("-check-single-keys", ",".join(f"db0={key}" for key in keys))
+        before = self.environment.state.processes[name].argv
+        self._restart(name, (*before, *more))
+        try:
+            yield
+        finally:
+            self._restart(name, before)
+
+    def _restart(self, name: str, argv: tuple[str, ...]) -> None:
+        self.environment.stop(name)
+        places = self.environment.places
+        with places.locked():
+            changed = msgspec.structs.replace(self.environment.state.processes[name], argv=argv)
+            places.write(self.environment.state.with_process(changed))
+        self.environment.start(name)
+
+    def forget(self) -> None:
+        """Delete all entries, give their memory back, and forget what stood still: a cause finds the set as if new."""
+        with contextlib.closing(self.redis(self.master)) as master:
+            found = master.scan_iter(count=1000)
+            while keys := list(itertools.islice(found, 1000)):
+                master.unlink(*keys)
+        for name in self.environment.redis_nodes:
+            self.run(name, "MEMORY", "PURGE")
+            self.run(name, "LATENCY", "RESET")
+
+    def strangers(self) -> str:
+        """Say what the set holds that no cause should find; empty if nothing."""
+        number = int(self.run(self.master, "DBSIZE"))
+        return "" if number <= _OWN_ENTRIES else f"{number} entries in Redis, more than the application reads"
 
     def whole(self) -> bool:
         """Say whether every node is ready again and a failover would work."""
@@ -152,7 +211,8 @@ class Scene:
         wait_for(self.whole, "the set to be whole again", 3 * PATIENCE)
 
     def close(self) -> None:
-        """End the application processes."""
+        """End the application processes, and what causes have left."""
+        self.afterwards.close()
         for name in list(self._clients):
             self.stop_client(name)
 
@@ -185,7 +245,8 @@ def scene(root: Path) -> Iterator[Scene]:
         launch.up(places, found, DOWN_AFTER, lambda _: None)
     stage = Scene(Environment(places), password)
     try:
-        _install_rules(places)
+        _install_rules(places, THRESHOLDS)
+        _shorten_intervals(places)
         stage.rescrape()
         stage.start_client("shop-1")
         yield stage
@@ -195,9 +256,12 @@ def scene(root: Path) -> Iterator[Scene]:
             launch.down(places, keep_data=True)
 
 
-def _install_rules(places: Places) -> None:
-    rules = quickened(prometheus_rule_spec(programs.STACK, THRESHOLDS))
+def _install_rules(places: Places, thresholds: Thresholds) -> None:
+    rules = quickened(prometheus_rule_spec(programs.STACK, thresholds))
     (places.conf / "rules.yml").write_text(yaml.safe_dump(rules, sort_keys=False, width=1000))
+
+
+def _shorten_intervals(places: Places) -> None:
     config = yaml.safe_load((places.conf / "prometheus.yml").read_text())
     config["global"] = {"scrape_interval": f"{SCRAPE}s", "evaluation_interval": f"{SCRAPE}s"}
     (places.conf / "prometheus.whole").write_text(yaml.safe_dump(config, sort_keys=False))

@@ -68,14 +68,27 @@ class Watch:
     def all_fired(self) -> bool:
         """Look, and say whether every expected alert has fired."""
         self.look()
-        return all(seen.firing is not None for seen in self.sightings.values())
+        return not self.unfired()
 
     def all_resolved(self) -> bool:
         """Look, and say whether every alert that fired has resolved."""
         self.look()
-        return all(seen.resolved is not None for seen in self.sightings.values() if seen.firing is not None)
+        return not self.unresolved()
 
-    def quiet(self, alerts: tuple[str, ...]) -> bool:
-        """Say whether none of these is pending or firing now."""
+    def looked(self) -> bool:
+        """Look; always true, for conditions that wait for something else."""
+        self.look()
+        return True
+
+    def unfired(self) -> list[str]:
+        """Name the expected alerts that have not fired."""
+        return [name for name, seen in self.sightings.items() if seen.firing is None]
+
+    def unresolved(self) -> list[str]:
+        """Name the alerts that fired and have not resolved."""
+        return [name for name, seen in self.sightings.items() if seen.firing is not None and seen.resolved is None]
+
+    def speaking(self) -> list[str]:
+        """Name the alerts that are pending or firing now; says so if Prometheus does not answer."""
         states = self.states()
-        return bool(states) and all(states[name]["state"] == "inactive" for name in alerts)
+        return [name for name, rule in states.items() if rule["state"] != "inactive"] if states else ["no rules"]

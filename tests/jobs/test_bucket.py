@@ -27,12 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from conftest import S3, Job, Line
+    from conftest import Job, Line
 
     from infra.jobs.options import JobOptions
     from infra.jobs.redis_set import RedisSet
     from infra.jobs.storage import ObjectStore
     from infra.local.control import Environment
+    from tests.jobs.s3 import S3
 
 
 def take(redis_set: RedisSet, made: tuple[JobOptions, ObjectStore], **changed: Any) -> Manifest:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pty
+import re
 import signal
 import subprocess
 import sys
@@ -81,6 +83,31 @@ def test_a_source_that_fails_is_an_exit_code(cached: Run, plan_file: Path) -> No
     said = cached("warm", "full")
     assert said.code == FAILED
     assert "there is no such file" in said.out
+
+
+def test_who_looks_on_sees_a_bar_for_each_source_and_nothing_of_it_stays(
+    shared_server: Server, namespace: str, plan_file: Path
+) -> None:
+    entries = plan_file.with_name("entries.jsonl")
+    entries.write_text("".join(f'{{"key": "k{number}", "value": {number}}}\n' for number in range(300)))
+    where = ["--url", shared_server.url, "--namespace", namespace]
+    ours, theirs = pty.openpty()
+    with open(ours, "rb", buffering=0) as screen:  # noqa: PTH123  a descriptor has no path
+        process = subprocess.Popen(
+            [sys.executable, "-m", "cacheclient", "warm", "full", *where],
+            stdout=subprocess.PIPE, stderr=theirs, text=True, env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
+        )  # fmt: skip
+        os.close(theirs)
+        drawn = b""
+        with contextlib.suppress(OSError):  # the terminal is closed
+            while part := screen.read(65536):
+                drawn += part
+        out, _ = process.communicate(timeout=30)
+    assert process.returncode == DONE
+    assert "300 read, 300 written, 0 skipped, 0 failed" in out
+    text = re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", drawn.decode())
+    assert re.search(r"entries +━+ 300 read, 300 written, 0 skipped, 0 failed 0:00:\d\d", text), text
+    assert drawn.rstrip().endswith(b"\x1b[2K"), "the line of the bar is erased"
 
 
 @pytest.mark.parametrize(

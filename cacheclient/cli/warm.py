@@ -25,10 +25,14 @@ _SHOWN: Final = 5  # errors of a source that are told one by one; --json has up 
 _CODES: Final = {Outcome.DONE: ExitCode.DONE, Outcome.ELSEWHERE: ExitCode.BUSY}
 
 
+def _plans(incomplete: str) -> list[str]:
+    return [plan for plan in PLANS if plan.startswith(incomplete)]
+
+
 @connected()
 async def warm(
     cache: AsyncCache[Any],
-    plan: Annotated[str, typer.Argument(help=f"{', '.join(PLANS)}.")],
+    plan: Annotated[str, typer.Argument(help=f"{', '.join(PLANS)}.", autocompletion=_plans)],
     *,
     plan_file: Annotated[
         Path | None,

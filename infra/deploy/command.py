@@ -16,7 +16,7 @@ from rich.text import Text
 from cacheclient.cli.command import Failure
 from cacheclient.cli.output import AsJson, console, print_json
 from cacheclient.contract import ExitCode
-from infra import clients, render, settings
+from infra import clients, render, settings, stack_files
 from infra.deploy import hit_rate, running, steps
 from infra.deploy.actions import Deployment
 from infra.deploy.running import Done, Report
@@ -27,8 +27,12 @@ from infra.recorder import RenderError
 _STYLES: Final = {"done": "green", "left out": "dim", "failed": "bold red", "planned": "cyan"}
 
 
+def _stacks(incomplete: str) -> list[str]:
+    return [name for name in stack_files.names() if name.startswith(incomplete)]
+
+
 def deploy(
-    stack: Annotated[str, typer.Argument(help="The stack, as in Pulumi.STACK.yaml.")],
+    stack: Annotated[str, typer.Argument(help="The stack, as in Pulumi.STACK.yaml.", autocompletion=_stacks)],
     *,
     way: Annotated[
         Way | None,

@@ -173,6 +173,9 @@ def test_python_m_is_the_same_command_and_a_reader_that_has_gone_is_no_failure()
         ("cachestack backup create --kind s", {"scheduled", "safety"}),
         ("cachestack handover sta", {"staging"}),
         ("cachestack handover l", {"local"}),
+        ("cachestack deploy pr", {"prod"}),
+        ("cachestack deploy dev --from na", {"namespace"}),
+        ("cachestack warm h", {"hot"}),
     ],
 )
 def test_the_shell_completes_commands_options_and_values(typed: str, completed: set[str]) -> None:

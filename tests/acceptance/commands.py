@@ -93,7 +93,10 @@ def run(command: Command, folder: Path, place: Path, tell: Tell) -> Ran:
     document = _parsed(written)
     if code is None:
         return Ran(document, code, seconds, f"not done after {command.limit:g} s; {last_words(folder)}")
-    return Ran(document, code, seconds, f"exit code {code}: {last_words(folder)}" if code else "")
+    why = (
+        last_words(folder) if document is None else "a promise of its own was missed; what it saw is in acceptance.json"
+    )
+    return Ran(document, code, seconds, f"exit code {code}: {why}" if code else "")
 
 
 def execute(argv: list[str], folder: Path, limit: float, tell: Tell) -> int | None:

@@ -101,7 +101,10 @@ class Hearsay:
 
 
 def _remember(all_told: OrderedDict[str, _Told], name: str, told: _Told, most: int) -> None:
-    """Remember the latest of each name, and ``most`` names."""
+    """Remember the latest of each name, and ``most`` names. What is repeated may come after what followed it."""
+    old = all_told.get(name)
+    if old is not None and old.before_ms > told.before_ms:
+        told = told._replace(before_ms=old.before_ms)
     all_told[name] = told
     all_told.move_to_end(name)
     if len(all_told) > most:

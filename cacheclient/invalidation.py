@@ -20,7 +20,7 @@ from cacheclient.errors import ConfigurationError, UnavailableError
 from cacheclient.events import Event, EventType, Priority
 from cacheclient.flights import Flights
 from cacheclient.jobs import Terms
-from cacheclient.journal import Debt, Journal
+from cacheclient.journal import Acknowledged, Debt, Journal
 from cacheclient.keys import Glob, KeySpace, escape, id_of
 from cacheclient.local import Local
 from cacheclient.options import CacheOptions
@@ -187,7 +187,7 @@ class Invalidation:
             raise
         finally:
             self.forget(key)
-        self.journal.note_set(key, stored.envelope.write_id)
+        self.journal.note_set(key, Acknowledged(stored.envelope.write_id, stored.envelope.written_ms))
         self._announce(EventType.UPDATE, escape(full), before_ms=stored.envelope.written_ms)
         if not self._store.echoes:
             fence, guards = self._local.begin(key), self._tags.guards(tagged)
@@ -231,16 +231,23 @@ class Invalidation:
         if debt.kind == "key":
             await self._bury(debt.name, durable=False)
         elif debt.kind == "set":
-            write_id = self.journal.write_id(debt.name)
-            if write_id is not None:
-                full = self._space.full(debt.name)
-                await self._store.repair(full, write_id, entry.new_write_id(), self.grave)
+            await self._repair(self._space.full(debt.name), self.journal.last_set(debt.name))
         elif debt.kind == "tag":
             life, marker = None if debt.name == NAMESPACE else self._marker_life, self._space.marker(debt.name)
             self._announce(EventType.INVALIDATE, escape(marker))
             await self._store.remark(marker, entry.new_write_id(), life)
         else:
             await self._bury_matching(debt.name, None)
+
+    async def _repair(self, full: str, last: Acknowledged | None) -> None:
+        """Have Redis forget what is older than the last set; if it takes no writes now, tell the others about that."""
+        if last is None:
+            return
+        try:
+            await self._store.repair(full, last.write_id, entry.new_write_id(), self.grave)
+        except UnavailableError:
+            self._announce(EventType.UPDATE, escape(full), before_ms=last.written_ms)
+            raise
 
     async def _bury_matching(self, pattern: str, progress: Progress | None) -> int:
         # Told before the search, too: a warm-up may store what it read before under a key that the search has passed.

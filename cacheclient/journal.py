@@ -31,6 +31,13 @@ class Debt(NamedTuple):
     name: str
 
 
+class Acknowledged(NamedTuple):
+    """A set that Redis acknowledged: what it wrote, and when, in Unix milliseconds of the server."""
+
+    write_id: bytes
+    written_ms: int
+
+
 class Journal:
     """The invalidations of one cache. ``send`` makes one in Redis, or raises UnavailableError."""
 
@@ -39,7 +46,7 @@ class Journal:
         self._keep = keep
         self._clock = clock
         self._recent: OrderedDict[Debt, float] = OrderedDict()
-        self._set: dict[str, bytes] = {}  # write ids of the recent sets
+        self._set: dict[str, Acknowledged] = {}
         self._owed: dict[Debt, object] = {}  # the object is new each time it is owed
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -71,13 +78,13 @@ class Journal:
             if old.kind == "set":
                 self._set.pop(old.name, None)
 
-    def note_set(self, key: str, write_id: bytes) -> None:
+    def note_set(self, key: str, acknowledged: Acknowledged) -> None:
         """Remember that ``key`` was set now: if that is lost, the value before it is back."""
-        self._set[key] = write_id
+        self._set[key] = acknowledged
         self.note(Debt("set", key))
 
-    def write_id(self, key: str) -> bytes | None:
-        """Return the write id of the last acknowledged set of ``key``; None if it is long ago."""
+    def last_set(self, key: str) -> Acknowledged | None:
+        """Return the last acknowledged set of ``key``; None if it is long ago."""
         return self._set.get(key)
 
     def owe(self, debt: Debt) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
@@ -11,6 +13,8 @@ from cacheclient import MISSING, AsyncCache
 from cacheclient.clock import ServerClock
 from cacheclient.events import Event, EventType
 from cacheclient.hearsay import Hearsay
+from cacheclient.invalidation import Invalidation
+from cacheclient.journal import Acknowledged
 from cacheclient.keys import Glob, KeySpace
 from cacheclient.loads import Loads
 from cacheclient.missing import ABSENT
@@ -64,6 +68,29 @@ async def a_failover_undoes_it_while_the_new_master_takes_no_writes(scene: Scene
     assert scene.source.calls == 3
 
 
+async def a_writer_cannot_repeat_yet_what_others_did_not_hear(scene: Scene) -> None:
+    await told_late(scene, CHANGES["set"])
+
+
+async def told_late(scene: Scene, change: Change) -> None:
+    writer, reader, hand = await scene.hand.cache(), await scene.hand.cache(), scene.hand
+    await writer.set("a", "old", tags=["t"])
+    replica = hand.store.copy()
+    hand.clock.advance(0.01)
+    assert await change(writer)
+    hand.fleet.line(reader).waiting.clear()
+    for call in ("bury", "repair", "bury_matching", "remark"):  # the new master takes no writes
+        hand.store.fail(call, times=1000)
+    hand.fleet.failover(replica)
+    deadline = time.monotonic() + scene.patience
+    while await reader.get("a", MISSING) is not MISSING:
+        assert time.monotonic() < deadline, "nobody is told"
+        await asyncio.sleep(0.01)
+    assert len(writer._invalidation.journal)
+    hand.store._holds.clear()
+    await scene.until(lambda: not len(writer._invalidation.journal))
+
+
 async def a_suspect_entry_is_compared_with_what_a_failover_brought_back(scene: Scene) -> None:
     writer, reader, hand = await scene.hand.cache(), await scene.hand.cache(), scene.hand
     line = hand.fleet.line(reader)
@@ -94,6 +121,13 @@ def nothing_is_remembered(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hearsay, "note", lambda *_: None)
 
 
+def a_set_is_not_told_again(patch: pytest.MonkeyPatch) -> None:
+    async def repair(self: Invalidation, full: str, last: Acknowledged) -> None:
+        await self._store.repair(full, last.write_id, b"anything", self.grave)
+
+    patch.setattr(Invalidation, "_repair", repair)
+
+
 def a_new_master_is_believed(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hearsay, "recall", lambda *_: None)
 
@@ -112,6 +146,7 @@ def what_a_lease_finds_is_believed(patch: pytest.MonkeyPatch) -> None:
 RACES: Final[dict[Race, Patch]] = {
     a_failover_undoes_what_a_process_did_that_died: nothing_is_remembered,
     a_failover_undoes_it_while_the_new_master_takes_no_writes: a_new_master_is_believed,
+    a_writer_cannot_repeat_yet_what_others_did_not_hear: a_set_is_not_told_again,
     a_suspect_entry_is_compared_with_what_a_failover_brought_back: what_is_compared_is_believed,
     another_process_takes_the_lease_of_what_a_failover_brought_back: what_a_lease_finds_is_believed,
 }
@@ -120,7 +155,15 @@ test_the_race_is_closed: Callable[..., Any]
 test_the_race_is_closed, test_without_its_defence_the_race_is_lost = proofs(RACES)
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+each_change = pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))
+
+
+@each_change
+async def test_what_cannot_be_repeated_yet_is_told(change: Change, scene: Scene) -> None:
+    await told_late(scene, change)
+
+
+@each_change
 async def test_what_was_written_after_it_costs_no_load(change: Change, scene: Scene) -> None:
     writer, reader, hand = await scene.hand.cache(), await scene.hand.cache(), scene.hand
     await writer.set("a", "old", tags=["t"])
@@ -211,6 +254,13 @@ def test_the_event_of_another_system_makes_void_what_is_there(ear: Ear) -> None:
     ear.hearsay.recall()
     assert ear.refutes()
     assert not ear.refutes(key="hand:v1:b")
+
+
+def test_what_was_said_first_takes_nothing_back_when_it_is_repeated(ear: Ear) -> None:
+    ear.hear("hand:v1:a", before_ms=500)
+    ear.hear("hand:v1:a", before_ms=300, kind=EventType.UPDATE)
+    ear.hearsay.recall()
+    assert ear.refutes()
 
 
 def test_only_the_latest_are_remembered(ear: Ear, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -71,6 +71,7 @@ KNOWN: Final[dict[str, tuple[Race, ...]]] = {
         processes.a_second_failover_undoes_what_was_repeated_after_the_first,
         test_hearsay.a_failover_undoes_what_a_process_did_that_died,
         test_hearsay.a_failover_undoes_it_while_the_new_master_takes_no_writes,
+        test_hearsay.a_writer_cannot_repeat_yet_what_others_did_not_hear,
         test_hearsay.a_suspect_entry_is_compared_with_what_a_failover_brought_back,
         test_hearsay.another_process_takes_the_lease_of_what_a_failover_brought_back,
     ),

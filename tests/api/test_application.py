@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import sys
@@ -10,14 +11,19 @@ from pathlib import Path
 
 import httpx2
 import pytest
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
+from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from cacheclient.api import app
+from cacheclient import AsyncCache
+from cacheclient.api import app, operations
 from cacheclient.contract import Env
 from cacheclient.errors import ConfigurationError
+from cacheclient.warming import Warmer
 from tests.api.conftest import ALICE, bearer, granian_process
 from tests.conftest import wait_for
+from tests.warming.conftest import Listed, values
 
 
 @pytest.fixture
@@ -144,8 +150,8 @@ def test_the_document_has_an_example_of_every_body_and_answer(client: TestClient
         ]
         return bool(names) and all(schemas[name].get("examples") for name in names)
 
-    for path, operations in document["paths"].items():
-        for operation in operations.values():
+    for path, methods in document["paths"].items():
+        for operation in methods.values():
             bodies = [operation["requestBody"]] if "requestBody" in operation else []
             for answer in [*bodies, *operation["responses"].values()]:
                 for kind, content in answer.get("content", {}).items():
@@ -173,3 +179,27 @@ def _gone(pid: str) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     except (FileNotFoundError, ProcessLookupError):
         return True
+
+
+async def test_a_pod_gets_no_traffic_before_its_critical_warm_up_is_done() -> None:
+    may_go = asyncio.Event()
+
+    async def held(_: int) -> None:
+        await may_go.wait()
+
+    async with (
+        AsyncCache.from_url("memory://", namespace="profile") as cache,
+        Warmer(cache, [Listed(values(3), plans=["critical"], pause=held)]) as warmer,
+    ):
+        service = FastAPI()
+        service.include_router(operations(lambda: cache, CollectorRegistry(), ready=lambda: warmer.ready))
+        client = httpx2.AsyncClient(transport=httpx2.ASGITransport(service), base_url="http://pod")
+        starting = asyncio.create_task(warmer.at_start("critical", deadline=30))
+        await asyncio.sleep(0)
+        answer = await client.get("/readyz")
+        assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "1")
+        assert (await client.get("/healthz")).status_code == 200, "it is alive meanwhile"
+        may_go.set()
+        await starting
+        assert (await client.get("/readyz")).status_code == 200
+        assert await cache.get("k2") == "old"

@@ -11,11 +11,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final
 
-from handbook import commands, options, settings, users
+from handbook import commands, features, options, settings, users
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 SECTIONS: Final[Mapping[str, Callable[[], str]]] = {
     "the command": commands.reference,
+    "the answers of the caches": features.table,
     "the options of a cache": options.reference,
     "the settings of a stack": settings.reference,
     "the users of Redis": users.table,

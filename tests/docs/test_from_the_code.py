@@ -2,29 +2,54 @@
 
 from __future__ import annotations
 
+import asyncio
 import dataclasses
 import re
 
 import msgspec
 import pytest
+import yaml
 
 from cacheclient import CacheOptions, environment, strict
 from cacheclient.cli import application
 from cacheclient.contract import Env, ExitCode, RedisUser
 from handbook import attributes
+from handbook.__main__ import stale
+from handbook.drawings import failover, states, topology
+from handbook.drawings.watched import STATES
 from handbook.pages import ROOT, SECTIONS, pages, renewed, sections
 from infra.settings_schema import Settings
 
 DOCS = ROOT / "docs"
 
 
-def test_pages_are_what_the_code_says() -> None:
-    used = set()
-    for page in pages():
-        text = page.read_text(encoding="utf-8")
-        used |= set(sections(text))
-        assert renewed(text) == text, f"{page.relative_to(ROOT)} differs from the code: run `make reference`"
-    assert used == SECTIONS.keys()
+def test_pages_and_drawings_are_what_the_code_says() -> None:
+    differ = [str(file.relative_to(ROOT)) for file, _ in stale()]
+    assert not differ, f"{', '.join(differ)}: run `make reference`"
+    assert {name for page in pages() for name in sections(page.read_text(encoding="utf-8"))} == SECTIONS.keys()
+
+
+def test_the_states_are_those_that_an_entry_was_seen_in() -> None:
+    seen = asyncio.run(states.changes())
+    assert {state for change in seen for state in change} == set(STATES.values())
+    assert seen["lease", "tombstone"] == {"invalidate"}
+    assert seen["tombstone", "value"] == {"set"}
+
+
+def test_a_failover_is_drawn_as_it_was_measured() -> None:
+    rows = failover.measured((DOCS / "ha.md").read_text(encoding="utf-8"))
+    assert {row.failure for row in rows} == set(failover.WITHOUT_WRITES)
+    assert {row.down_after for row in rows} == {3, 30}
+    assert all(row.median <= row.worst <= row.limit for row in rows)
+
+
+def test_who_connects_to_whom_is_in_the_policies() -> None:
+    found = topology.edges(
+        [yaml.safe_load(file.read_text(encoding="utf-8")) for file in topology.MANIFESTS.glob("*.yaml")]
+    )
+    assert ("applications", "redis", (6379,)) in found
+    assert ("monitoring", "redis", (9121,)) in found
+    assert not [edge for edge in found if edge[:2] == ("monitoring", "cache-backup")]
 
 
 def test_a_section_ends_where_the_page_goes_on_by_hand() -> None:

@@ -61,6 +61,7 @@ class Local:
         self._proven = -math.inf
         self._gate = Gate(0.0)
         self._stats = stats
+        self._jitter, self._max_entries = options.jitter, options.max_entries  # looked up with every fill
         self.enabled = options.max_entries > 0
         self.copies = options.copy
         self.table: dict[str, Item] = {}
@@ -171,7 +172,7 @@ class Local:
         if self._fences.get(key) is not fence:
             return False
         del self._fences[key]
-        life = self.ttl * (1 - self._options.jitter * random.random())  # noqa: S311  spreads expiry only
+        life = self.ttl * (1 - self._jitter * random.random())  # noqa: S311  spreads expiry only
         expires = now + (life if life < remaining else remaining)  # noqa: FURB136  `min` takes twice the time
         envelope, value = stored.envelope, stored.value
         if self.copies and value is not MISSING:
@@ -292,7 +293,7 @@ class Local:
                 return True
             self._remove(old)
             stats.evictions["replaced"] += 1
-        while len(table) >= self._options.max_entries or stats.size_bytes + item.size > self.max_bytes:
+        while len(table) >= self._max_entries or stats.size_bytes + item.size > self.max_bytes:
             self._forget(self._queues.evict())
             stats.evictions["capacity"] += 1
         self._queues.add(item)

@@ -54,11 +54,13 @@ class Queues(Generic[Entry]):
     def add(self, entry: Entry) -> None:
         """Take in a new entry."""
         ghost = hash(entry.key)
+        place = SMALL
         if ghost in self._ghost:
             del self._ghost[ghost]
-            self._push(entry, MAIN)
-        else:
-            self._push(entry, SMALL)
+            place = MAIN
+        entry.place = place
+        self._held[place] += 1
+        self._queues[place].append(entry)
 
     def gone(self, entry: Entry) -> None:
         """Take note that an entry has left for another reason than its turn."""
@@ -78,14 +80,9 @@ class Queues(Generic[Entry]):
                 return entry
         return self._from_main()
 
-    def _push(self, entry: Entry, place: int) -> None:
-        entry.place = place
-        self._held[place] += 1
-        self._queues[place].append(entry)
-
     def _from_small(self) -> Entry | None:
         """Pass used entries on to the main queue; take out the first unused one, None if all were used."""
-        queue, held = self._queues[SMALL], self._held
+        (_, queue, main), held = self._queues, self._held
         while queue:
             entry = queue.popleft()
             held[entry.place] -= 1
@@ -93,7 +90,9 @@ class Queues(Generic[Entry]):
                 continue
             if entry.frequency:
                 entry.frequency = 0
-                self._push(entry, MAIN)
+                entry.place = MAIN
+                held[MAIN] += 1
+                main.append(entry)
                 continue
             entry.place = GONE
             self._ghost[hash(entry.key)] = None

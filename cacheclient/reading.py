@@ -34,7 +34,7 @@ from cacheclient.missing import ABSENT, MISSING
 from cacheclient.provenance import Entry
 from cacheclient.remote import Store
 from cacheclient.serializer import Serializer, Stored
-from cacheclient.sizing import MASK, Follower
+from cacheclient.sizing import MASK
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags, names
 
@@ -62,13 +62,14 @@ class Waiter(Protocol):
 
 
 class Batch:
-    """Reads that travel together, those of one event-loop tick: who waits, by Redis key."""
+    """Reads that travel together, those of one event-loop tick; by Redis key: who waits, the id, the fence of L1."""
 
-    __slots__ = ("began", "fences", "waiters")
+    __slots__ = ("began", "fences", "ids", "waiters")
 
     def __init__(self) -> None:
         self.began = perf_counter()
         self.waiters: dict[str, list[Waiter]] = {}
+        self.ids: dict[str, str] = {}  # one object a key: whoever looks it up finds its hash made
         self.fences: dict[str, Fence] = {}
 
     def add(self, full: str, waiter: Waiter) -> None:
@@ -121,11 +122,12 @@ class Reader:
 
         What is fresh fills L1.
         """
-        full, loop = self.full(key), asyncio.get_running_loop()
-        if self._batch is None:
+        full, loop, batch = self.full(key), asyncio.get_running_loop(), self._batch
+        if batch is None:
             loop.call_soon(self.leave)
+            batch = self._batch = Batch()
         future: asyncio.Future[Found] = loop.create_future()
-        self.join(full, future)
+        batch.add(full, future)
         return future
 
     def join(self, full: str, waiter: Waiter) -> None:
@@ -174,15 +176,15 @@ class Reader:
         """Return what Redis is to be asked for; what it still has to forget is answered at once."""
         self._stats.l1.misses += sum(map(len, batch.waiters.values()))
         cut, journal = self._cut, self._journal
+        ids = batch.ids = {full: full[cut:] for full in batch.waiters}
         if len(journal):
             # While Redis lacks the tombstone of an own invalidation, what it holds must not be read.
-            owed = [full for full in batch.waiters if full[cut:] in journal]
+            owed = [full for full, key in ids.items() if key in journal]
             self._settle(batch, [(full, None, None) for full in owed])
             for full in owed:
-                del batch.waiters[full]
+                del batch.waiters[full], ids[full]
         if self._local.enabled:
-            fences = self._local.begin_all([full[cut:] for full in batch.waiters])
-            batch.fences = dict(zip(batch.waiters, fences, strict=True))
+            batch.fences = dict(zip(ids, self._local.begin_all(ids.values()), strict=True))
         return list(batch.waiters)
 
     def send(self, batch: Batch, keys: Sequence[str]) -> None:
@@ -198,7 +200,8 @@ class Reader:
 
     def take(self, batch: Batch, keys: Sequence[str], values: Sequence[bytes | None]) -> Unsure:
         """Settle what was read; return the entries whose tokens Redis must be asked for."""
-        found = list(map(self._serializer.load, values, keys))
+        load = self._serializer.load
+        found = [load(raw, full) for raw, full in zip(values, keys, strict=True)]
         if self._hearsay.doubts:
             found = list(map(self._believed, found, keys))
         watched = self._watched(found)
@@ -260,15 +263,15 @@ class Reader:
 
     def _go_without(self, batch: Batch, keys: Sequence[str]) -> None:
         """Answer what L1 may serve without a proof while Redis is away; the rest are misses."""
-        local, now, cut = self._local, self._clock(), self._cut
+        local, now, ids = self._local, self._clock(), batch.ids
         rest: list[_Settled] = []
         for full in keys:
-            item = local.unproven(full[cut:], now)
+            item = local.unproven(ids[full], now)
             if item is None:
                 rest.append((full, None, None))
                 continue
             if batch.fences:
-                local.abandon(full[cut:], batch.fences[full])
+                local.abandon(ids[full], batch.fences[full])
             value = item.value
             if local.copies and value is not MISSING:
                 value = self._serializer.decode(value, full)
@@ -286,42 +289,29 @@ class Reader:
             if not waiter.done():
                 waiter.set_result((own, left))
 
-    @staticmethod
-    def _follow(follower: Follower, key: str, times: int, stored: Stored | None, now: float, now_ms: int) -> None:
-        left = None if stored is None else stored.envelope.remaining(now_ms)
-        if left is None or left <= 0:
-            follower.missed(key, times, now, None)
-        elif stored is not None:
-            follower.missed(key, times, now, left)
-
     def _settle(self, batch: Batch, settled: Iterable[_Settled]) -> None:
         """Fill L1 with what is fresh, and tell everybody who waits."""
-        local, fences, waiting, cut, follower = (
-            self._local,
-            batch.fences,
-            batch.waiters,
-            self._cut,
-            self._local.follower,
-        )
+        local, follower = self._local, self._local.follower
+        waiting, ids, fences, copies = batch.waiters, batch.ids, batch.fences, local.copies
         now, now_ms = self._clock(), self._serializer.now_ms()
         hits = misses = 0
         for full, stored, guards in settled:
-            found, left, waiters = _NOTHING, 0.0, waiting[full]
-            if follower is not None and hash(key := full[cut:]) & MASK < follower.below:
-                self._follow(follower, key, len(waiters), stored, now, now_ms)
+            found, left, waiters, key = _NOTHING, 0.0, waiting[full], ids[full]
             if stored is not None:
                 left = stored.envelope.remaining(now_ms)
                 found = (stored, left if left > 0 else 0.0)
+            if follower is not None and hash(key) & MASK < follower.below:
+                follower.missed(key, len(waiters), now, left if left > 0 else None)
             if left > 0:
                 hits += len(waiters)
             else:
                 misses += len(waiters)
             if fences:
                 if stored is not None and left > 0 and guards is not None:
-                    local.commit(full[cut:], fences[full], stored, now, left, guards)
+                    local.commit(key, fences[full], stored, now, left, guards)
                 else:
-                    local.abandon(full[cut:], fences[full])
-            if local.copies and stored is not None:
+                    local.abandon(key, fences[full])
+            if copies and stored is not None:
                 self._tell_each(waiters, stored, full, found[1])
                 continue
             for waiter in waiters:

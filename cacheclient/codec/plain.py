@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import UnionType
 from typing import Any, Final, Union, get_args, get_origin, is_typeddict
 
@@ -14,13 +15,15 @@ from cacheclient.errors import CodecError, ConfigurationError
 class _MsgspecCodec:
     """What msgpack and JSON share: msgspec's typed encoder and decoder.
 
+    ``parse`` is ``decode`` with msgspec's own errors, for callers to whom any error is the same.
+
     With a type, each value is decoded once before it is stored: msgspec's encoders do not check what they get, and
     a value that no reader can decode would be a miss for as long as it lives. It costs a decode for each write.
     """
 
     def __init__(self, encoder: Any, decoder: Any, type: Any) -> None:  # noqa: A002
         self._encode = encoder.encode
-        self._decode = decoder.decode
+        self.parse: Callable[[bytes], Any] = decoder.decode
         self._type = type
         self._classes = _classes(type)
 
@@ -37,7 +40,7 @@ class _MsgspecCodec:
     def decode(self, payload: bytes) -> Any:
         """Return the value of ``payload``; raise CodecError if it is not one of the expected type."""
         try:
-            return self._decode(payload)
+            return self.parse(payload)
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise CodecError(f"cannot decode: {error}") from error
 
@@ -46,7 +49,7 @@ class _MsgspecCodec:
         if self._classes and not isinstance(value, self._classes):  # a dict with its fields would decode, too
             raise CodecError(f"expected {_name(self._type)}, got {found}")
         try:
-            self._decode(encoded)
+            self.parse(encoded)
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise CodecError(f"expected {_name(self._type)}, got {found}: {error}") from error
 

@@ -30,16 +30,19 @@ class _Seen:
 class Distances:
     """The reuse distances of one stream of lookups.
 
+    Lookups are counted by the distance within the sample, in a list. They are put into bins, scaled up to all keys,
+    before the share changes and when somebody asks.
+
     Attributes:
         below: followed are the keys with a lower hash.
-        weights: lookups by bin of their distance, scaled up to all keys; those of first uses are in none.
     """
 
     def __init__(self, most: int) -> None:
         """Follow at most ``most`` keys."""
         self._most = most
         self.below = SPACE
-        self.weights: Counter[int] = Counter()
+        self._new = [0] * (most + 2)  # lookups by distance, not yet in a bin; those of first uses are in none
+        self._weights: Counter[int] = Counter()  # by bin
         self._seen: dict[str, _Seen] = {}
         self._turns: list[int] = []  # of the keys in ``_seen``, rising
         self._turn = 0
@@ -57,20 +60,20 @@ class Distances:
         """Take note of ``times`` lookups of a key at once; from now on it lives until ``expires``."""
         if hashed >= self.below:
             return
-        self._turn += 1
+        turns = self._turns
+        self._turn = turn = self._turn + 1
         seen = self._seen.get(key)
         if seen is None:
-            self._seen[key] = _Seen(self._turn, hashed, expires)
+            self._seen[key] = _Seen(turn, hashed, expires)
         else:
-            place = bisect_left(self._turns, seen.turn)
+            place = bisect_left(turns, seen.turn)
             if seen.expires > now:
-                self._count(len(self._turns) - place, 1)
-            del self._turns[place]
-            seen.turn, seen.expires = self._turn, expires
-        if times > 1:
-            self._count(1, times - 1)
-        self._turns.append(self._turn)
-        if len(self._seen) > self._most:
+                self._new[len(turns) - place] += 1
+            del turns[place]
+            seen.turn, seen.expires = turn, expires
+        self._new[1] += times - 1
+        turns.append(turn)
+        if len(turns) > self._most:
             self._lower()
 
     def gone(self, key: str) -> None:
@@ -94,21 +97,33 @@ class Distances:
 
     def within(self, size: float) -> float:
         """Return the weight of the lookups that a cache of ``size`` entries would have answered."""
+        self._tally()
         if size < 1:
             return 0.0
         last = _PER_OCTAVE * math.log2(size)  # a bin holds the distances from one octave's part below its place to it
-        return sum(weight * min(1.0, max(0.0, last - place + 1)) for place, weight in self.weights.items())
+        return sum(weight * min(1.0, max(0.0, last - place + 1)) for place, weight in self._weights.items())
 
     @property
     def alive(self) -> float:
         """Entries of the whole stream that are within their time, estimated."""
         return len(self._seen) / self.share
 
-    def _count(self, distance: int, times: int) -> None:
-        scaled = max(1.0, distance / self.share)
-        self.weights[math.ceil(_PER_OCTAVE * math.log2(scaled))] += times / self.share  # type: ignore[assignment]
+    def fade(self, kept: float) -> None:
+        """Let what was counted up to now weigh so much less."""
+        self._tally()
+        for place in self._weights:
+            self._weights[place] *= kept  # type: ignore[assignment]
+
+    def _tally(self) -> None:
+        """Put the new lookups into their bins."""
+        for distance, times in enumerate(self._new):
+            if times:
+                scaled = max(1.0, distance / self.share)
+                self._weights[math.ceil(_PER_OCTAVE * math.log2(scaled))] += times / self.share  # type: ignore[assignment]
+        self._new = [0] * len(self._new)
 
     def _lower(self) -> None:
+        self._tally()
         while len(self._seen) > self._most * _LOWER:
             self.below = round(self.below * _LOWER)
             self._keep({key: seen for key, seen in self._seen.items() if seen.hashed < self.below})

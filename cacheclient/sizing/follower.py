@@ -95,8 +95,10 @@ class Follower:
         hashed = hash(key) & MASK
         if hashed < self.below_l1:
             self._l1.missed(key, times, now)
-        self._l2.used(key, hashed, times, now, now + (self._l2_ttl if left is None else left))
-        self.below = max(self.below_l1, self._l2.below)
+        l2 = self._l2
+        l2.used(key, hashed, times, now, now + (self._l2_ttl if left is None else left))
+        if l2.below < self.below:
+            self.below = max(self.below_l1, l2.below)
 
     def filled(self, key: str, size: int, expires: float, now: float) -> Tick:
         """Take note that L1 holds a key (see ``below_l1``) now; return what to call at each of its hits."""
@@ -137,8 +139,7 @@ class Follower:
         self._settled = now
         self._l1.settle(kept)
         self._l2.expire(now)
-        for place in self._l2.weights:
-            self._l2.weights[place] *= kept  # type: ignore[assignment]
+        self._l2.fade(kept)
         seen = (*l1, *l2)
         new = [count - before for count, before in zip(seen, self._seen, strict=True)]
         self._weights = [weight * kept + more for weight, more in zip(self._weights, new, strict=True)]

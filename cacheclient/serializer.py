@@ -8,7 +8,7 @@ import msgspec
 
 from cacheclient import entry
 from cacheclient.clock import ServerClock
-from cacheclient.codec import Codec, JsonCodec, KeyedCodec, MsgpackCodec
+from cacheclient.codec import Codec, KeyedCodec, parser
 from cacheclient.contract import ErrorType, Tier
 from cacheclient.entry import KEPT, NEGATIVE, Envelope, Tagged
 from cacheclient.errors import CodecError
@@ -35,8 +35,7 @@ class Serializer:
     def __init__(self, codec: Codec, clock: ServerClock, stats: Stats) -> None:
         self.codec = codec
         self._codec_id, self._decode = codec.id, codec.decode  # looked up once, not with every read
-        # Not so of a subclass: it may decode in another way.
-        self._parse = codec.parse if type(codec) in {MsgpackCodec, JsonCodec} else codec.decode
+        self._parse = parser(codec)
         # A codec that takes the key binds the bytes to it: nobody who can write to Redis can move them to another key.
         self._keyed = codec if isinstance(codec, KeyedCodec) else None
         self._clock = clock

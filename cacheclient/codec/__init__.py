@@ -9,7 +9,7 @@ Each stack has an id of its own, so a cache that is configured otherwise sees a 
 
 from cacheclient.codec.compression import Compressed, train
 from cacheclient.codec.encryption import Encrypted
-from cacheclient.codec.plain import JsonCodec, MsgpackCodec, RawCodec, for_name
+from cacheclient.codec.plain import JsonCodec, MsgpackCodec, RawCodec, for_name, parser
 from cacheclient.codec.protocol import Codec, KeyedCodec, codec_name
 
 __all__ = [
@@ -22,5 +22,6 @@ __all__ = [
     "RawCodec",
     "codec_name",
     "for_name",
+    "parser",
     "train",
 ]

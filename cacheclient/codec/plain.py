@@ -15,15 +15,15 @@ from cacheclient.errors import CodecError, ConfigurationError
 class _MsgspecCodec:
     """What msgpack and JSON share: msgspec's typed encoder and decoder.
 
-    ``parse`` is ``decode`` with msgspec's own errors, for callers to whom any error is the same.
-
     With a type, each value is decoded once before it is stored: msgspec's encoders do not check what they get, and
     a value that no reader can decode would be a miss for as long as it lives. It costs a decode for each write.
     """
 
     def __init__(self, encoder: Any, decoder: Any, type: Any) -> None:  # noqa: A002
         self._encode = encoder.encode
-        self.parse: Callable[[bytes], Any] = decoder.decode
+        self._decode = decoder.decode
+        derived = self.__class__.decode is not _MsgspecCodec.decode  # which may decode in a way of its own
+        self.parse: Callable[[bytes], Any] = self.decode if derived else decoder.decode
         self._type = type
         self._classes = _classes(type)
 
@@ -40,7 +40,7 @@ class _MsgspecCodec:
     def decode(self, payload: bytes) -> Any:
         """Return the value of ``payload``; raise CodecError if it is not one of the expected type."""
         try:
-            return self.parse(payload)
+            return self._decode(payload)
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise CodecError(f"cannot decode: {error}") from error
 
@@ -49,7 +49,7 @@ class _MsgspecCodec:
         if self._classes and not isinstance(value, self._classes):  # a dict with its fields would decode, too
             raise CodecError(f"expected {_name(self._type)}, got {found}")
         try:
-            self.parse(encoded)
+            self._decode(encoded)
         except (ValueError, RecursionError, msgspec.MsgspecError) as error:
             raise CodecError(f"expected {_name(self._type)}, got {found}: {error}") from error
 
@@ -102,6 +102,11 @@ class RawCodec:
     def decode(self, payload: bytes) -> bytes:
         """Return ``payload``."""
         return payload
+
+
+def parser(codec: Codec) -> Callable[[bytes], Any]:
+    """Return what decodes as ``codec`` does, but may raise any error: msgspec itself where that is behind it."""
+    return codec.parse if isinstance(codec, _MsgspecCodec) else codec.decode
 
 
 def for_name(name: str, type: Any = Any) -> Codec:  # noqa: A002

@@ -10,8 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cacheclient.clock import ServerClock
 from cacheclient.codec import Codec, JsonCodec, MsgpackCodec, RawCodec, for_name
 from cacheclient.errors import CodecError, ConfigurationError
+from cacheclient.serializer import Serializer
+from cacheclient.stats import Stats
 
 PLAIN = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**63), 2**63 - 1) | st.floats(allow_nan=False, allow_infinity=False)
@@ -97,3 +100,16 @@ def test_names_and_types_that_cannot_be_are_refused() -> None:
 
 def test_codec_ids_differ() -> None:
     assert len({MsgpackCodec.id, JsonCodec.id, RawCodec.id}) == 3
+
+
+class Shouting(MsgpackCodec):
+    def decode(self, payload: bytes) -> Any:
+        return super().decode(payload).upper()
+
+
+def test_what_a_codec_derived_from_ours_decodes_is_what_readers_get() -> None:
+    serializer = Serializer(Shouting(), ServerClock(), Stats())
+    data, _ = serializer.seal("low", serializer.encode("low", "k"), 60.0)
+    found = serializer.load(data, "k")
+    assert found is not None
+    assert found.value == "LOW"

@@ -10,6 +10,7 @@ import itertools
 import json
 import sys
 import time
+from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +20,6 @@ from cacheclient.errors import CacheError
 from examples.fingerprint.exposition import exposed
 
 _PAUSE: Final = 0.004  # seconds between two turns of a caller
-_CALLERS: Final = 4
 _POPULAR: Final = 40
 _SLOW_LOAD: Final = 0.05
 _AT_ONCE: Final = 10  # slow loads of a caller at the same time
@@ -27,16 +27,9 @@ _BLOCKED: Final = 0.3  # seconds for which a caller blocks the event loop, and w
 _BETWEEN_ROWS: Final = 0.4  # seconds
 _LOCKED: Final = 0.5  # seconds for which a caller keeps the lock: longer than the others wait for it
 _LOCK_WAIT: Final = 0.1
-_WRITTEN: Final = 400  # keys that a storm writes again and again
-_SWING: Final = 1.2  # seconds after which a restless process has the other one of its two loads
+_WRITTEN: Final = 100  # keys that a storm writes again and again
+_SWING: Final = 1.2  # seconds for which a restless process leaves its L1 full, or empty
 _KIB: Final = 1024
-
-_USUAL: Final = CacheOptions(
-    l1=L1Options(max_entries=1000), sync=SyncOptions(audit=1, max_pushes=5000)
-)  # a storm that a small machine can make, and every invalidation looked after: there are few
-_RESTLESS: Final = CacheOptions(
-    l1=L1Options(max_bytes=44 * _KIB), tuning=TuningOptions(interval=0.2, hold=0, cooldown=1, evict_to=0.7)
-)
 
 
 class Mode(StrEnum):
@@ -51,26 +44,55 @@ class Mode(StrEnum):
     BLOCKING = "blocking"
     TOO_EARLY = "too-early"
     STORM = "storm"
+    SWING = "swing"
 
 
 class Kind(StrEnum):
     """What sort of process it is."""
 
     USUAL = "usual"
-    NEWER = "newer"  # with the next schema version
-    RESTLESS = "restless"  # its tuning waits for nothing, and its load swings
+    NEWER = "newer"
+    RESTLESS = "restless"
+    SENSITIVE = "sensitive"
+
+
+@dataclass(frozen=True, slots=True)
+class _Nature:
+    """What a kind of process is made of, and what it does until it is told otherwise."""
+
+    options: CacheOptions
+    namespace: str = "drill"
+    version: int = 1
+    mode: Mode = Mode.HITS
+    callers: int = 4
+
+
+_USUAL: Final = CacheOptions(l1=L1Options(max_entries=1000), sync=SyncOptions(audit=1))  # audits all: there are few
+_NATURES: Final = {
+    Kind.USUAL: _Nature(_USUAL),
+    Kind.NEWER: _Nature(_USUAL, version=2),
+    # Its tuning waits for nothing, and two loads take turns.
+    Kind.RESTLESS: _Nature(
+        CacheOptions(
+            l1=L1Options(max_bytes=44 * _KIB), tuning=TuningOptions(interval=0.2, hold=0, cooldown=1, evict_to=0.7)
+        ),
+        "restless", mode=Mode.SWING, callers=1,
+    ),
+    # It takes for a storm what any machine can make.
+    Kind.SENSITIVE: _Nature(CacheOptions(sync=SyncOptions(max_pushes=50)), "sensitive", mode=Mode.STORM, callers=1),
+}  # fmt: skip
 
 
 class Application:
     """Some callers that do what their mode asks for. ``committed`` is the source's version of the rows that changed."""
 
-    def __init__(self, cache: AsyncCache[Any], committed: dict[str, int]) -> None:
+    def __init__(self, cache: AsyncCache[Any], mode: Mode, committed: dict[str, int]) -> None:
         self._cache = cache
         self._committed = committed
         self._limiter = cache.rate_limiter("reads", Limit(1_000_000, per=1))  # refuses nobody
         self._unread = itertools.count()
         self._blocking = asyncio.Lock()
-        self.mode = Mode.HITS
+        self.mode = mode
 
     async def caller(self) -> None:
         """Take turns until cancelled."""
@@ -78,6 +100,7 @@ class Application:
             Mode.HITS: self._read_popular, Mode.MISSES: self._read, Mode.FAILING: self._read,
             Mode.SLOW: self._read_slowly, Mode.LOCKING: self._lock, Mode.LIMITED: self._read_limited,
             Mode.BLOCKING: self._block, Mode.TOO_EARLY: self._invalidate_too_early, Mode.STORM: self._write_many,
+            Mode.SWING: self._fill_and_empty,
         }  # fmt: skip
         while True:
             await asyncio.sleep(_PAUSE)
@@ -85,16 +108,6 @@ class Application:
                 await turns[self.mode]()
             except (LookupError, CacheError):
                 continue  # what the loader was told to raise; or Redis is away and the drill is about that
-
-    async def swing(self) -> None:
-        """Fill L1 and empty it in turns, until cancelled."""
-        while True:
-            ends = time.monotonic() + _SWING
-            while time.monotonic() < ends:
-                await self._read_popular()
-                await asyncio.sleep(_PAUSE)
-            await self._cache.clear()
-            await asyncio.sleep(_SWING)
 
     # -- turns --------------------------------------------------------------------------------------------------------
 
@@ -134,6 +147,13 @@ class Application:
     async def _write_many(self) -> None:
         await self._cache.set_many({f"written:{number}": self._row("") for number in range(_WRITTEN)})
 
+    async def _fill_and_empty(self) -> None:
+        for _ in range(2 * _POPULAR):  # the second time from L2, which fills L1
+            await self._read_popular()
+        await asyncio.sleep(_SWING)
+        await self._cache.clear()
+        await asyncio.sleep(_SWING)
+
     async def _load(self, key: str) -> str:
         if key.startswith(Mode.FAILING):
             raise LookupError(key)
@@ -147,19 +167,17 @@ class Application:
 
 async def main(settings: dict[str, Any]) -> None:
     """Run one process until its standard input ends."""
-    loop, stdin, kind = asyncio.get_running_loop(), asyncio.StreamReader(), Kind(settings["kind"])
+    loop, stdin, nature = asyncio.get_running_loop(), asyncio.StreamReader(), _NATURES[Kind(settings["kind"])]
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(stdin), sys.stdin)
     rows: dict[str, int] = {}
     async with AsyncCache.from_url(
-        settings["url"], namespace="restless" if kind is Kind.RESTLESS else "drill",
-        version=2 if kind is Kind.NEWER else 1, options=_RESTLESS if kind is Kind.RESTLESS else _USUAL,
+        settings["url"], namespace=nature.namespace, version=nature.version, options=nature.options,
         versions=Versions(version_of=lambda key: rows.get(key, 0), version_in=lambda row: int(row.split(" ")[0])),
         password_file=settings["password_file"], sentinel_password_file=settings["sentinel_password_file"],
     ) as cache:  # fmt: skip
-        application = Application(cache, rows)
-        work = application.swing if kind is Kind.RESTLESS else application.caller
+        application = Application(cache, nature.mode, rows)
         with exposed(cache, settings["name"], Path(settings["discovery"])):
-            callers = [asyncio.create_task(work()) for _ in range(1 if kind is Kind.RESTLESS else _CALLERS)]
+            callers = [asyncio.create_task(application.caller()) for _ in range(nature.callers)]
             while word := (await stdin.readline()).decode().strip():
                 application.mode = Mode(word)
             for caller in callers:

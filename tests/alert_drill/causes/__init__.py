@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tests.alert_drill.causes import data, schedules, sentinels, servers
-from tests.alert_drill.causes.callers import clients_hung, restless, two_versions
+from tests.alert_drill.causes.callers import clients_hung, restless, storm, two_versions
 from tests.alert_drill.causes.model import Cause, traffic
 from tests.alert_drill.client import Mode
 
@@ -20,7 +20,7 @@ CAUSES: Final = (
     Cause("lock kept", ("CacheLockTimeouts",), traffic(Mode.LOCKING)),
     Cause("event loop blocked", ("CacheInvalidationSlow",), traffic(Mode.BLOCKING)),
     Cause("invalidated before the commit", ("CacheInconsistent", "CacheInconsistencyRising"), traffic(Mode.TOO_EARLY)),
-    Cause("storm of writes", ("CachePushStorm",), traffic(Mode.STORM)),
+    Cause("storm of writes", ("CachePushStorm",), storm),
     Cause("tuning without patience", ("CacheTunerFlapping",), restless),
     Cause("two versions", ("CacheVersionSkew",), two_versions),
     Cause("clients hung", ("CacheTargetDown", "CacheMetricsAbsent"), clients_hung),

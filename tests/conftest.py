@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import importlib.util
 import itertools
+import secrets
 import shutil
 import signal
 import socket
@@ -21,10 +22,14 @@ from hypothesis import settings
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from tests import parallel
+
 # No deadline: the machine may be busy, and how long an example takes says nothing about the code.
 settings.register_profile("tests", max_examples=60, deadline=None, database=None)  # and no files
 settings.load_profile("tests")
 
+# Below the range from which Linux takes the local ports of outgoing connections; also with 10,000 more.
+PORTS: Final = range(10_000, 22_000)
 PATIENCE: Final = 10.0  # seconds that a test waits for something that takes milliseconds on an idle machine
 _numbers = itertools.count(1)
 
@@ -35,15 +40,31 @@ def pytest_configure() -> None:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
+def pytest_itemcollected(item: pytest.Item) -> None:
+    """Say with whom a test shares a process, where several run the tests."""
+    if item.config.pluginmanager.hasplugin("xdist"):
+        item.add_marker(pytest.mark.xdist_group(parallel.group(item)))
+
+
+@pytest.hookimpl(trylast=True)  # after the order has been drawn
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Begin with those who take longest, where several run the tests."""
+    if hasattr(config, "workerinput"):
+        parallel.longest_first(items)
+
+
 def free_port(and_plus: int = 0) -> int:
-    """Return a TCP port of 127.0.0.1 that nobody listens on; nor on the one that is ``and_plus`` higher."""
+    """Return a TCP port of 127.0.0.1 that nobody listens on; nor on the one that is ``and_plus`` higher.
+
+    Others look for ports at the same time, with the seed of the same test run: so chance is the system's.
+    """
     while True:
+        port = PORTS.start + secrets.randbelow(len(PORTS))
         with socket.socket() as probe, socket.socket() as other:
-            probe.bind(("127.0.0.1", 0))
-            port: int = probe.getsockname()[1]
             try:
+                probe.bind(("127.0.0.1", port))
                 other.bind(("127.0.0.1", port + and_plus if and_plus else 0))
-            except (OSError, OverflowError):  # taken, or past 65535
+            except OSError:  # taken
                 continue
             return port
 

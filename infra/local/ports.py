@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import random
+import secrets
 import socket
 from collections.abc import Iterable
 from typing import Final
@@ -36,7 +36,7 @@ def choose() -> Ports:
 
 def _free(addresses: Iterable[str], taken: set[int]) -> int:
     wanted = list(addresses)
-    for port in random.sample(CANDIDATES, ATTEMPTS):
+    for port in secrets.SystemRandom().sample(CANDIDATES, ATTEMPTS):  # whatever seed a program has chosen
         if port not in taken and all(_can_listen(address, port) for address in wanted):
             taken.add(port)
             return port

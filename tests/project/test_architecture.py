@@ -31,7 +31,7 @@ def drawn() -> list[str]:
     """Return the folders of the tree that the page draws, by their paths."""
     above: list[str] = []
     found = []
-    for line in PAGE.split("```\n")[1].splitlines():
+    for line in re.split(r"```.*\n", PAGE)[1].splitlines():
         indent, name = re.match(r"( *)(\S+/)(?: |$)", line).groups()  # type: ignore[union-attr]  every line is a folder
         above[len(indent) // 2 :] = [name]
         found.append("".join(above))

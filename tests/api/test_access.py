@@ -156,7 +156,7 @@ def test_a_valid_jwt_names_its_subject(rules: JwtRules) -> None:
         "..",
         signed(claims(), kid="three") + "x",
     ],
-    ids=lambda token: token[-8:],
+    ids=lambda _: "jwt",  # each is another at every run
 )
 def test_every_other_jwt_is_refused(rules: JwtRules, token: str) -> None:
     with pytest.raises(Problem) as refused:

@@ -113,6 +113,14 @@ restore-bench: $(VENV)/.dev ## how long a restore of 1,000,000 keys takes here (
 .PHONY: setup
 setup: $(VENV)/.dev ## install the development tools into .venv
 
+.PHONY: check
+check: $(VENV)/.dev ## the fast loop (30 s): style, types, import rules, and the quick tests of what you have changed
+	@$(BIN)/python -m tests.check
+
+.PHONY: hooks
+hooks: $(VENV)/.dev ## have git run the checks: style at each commit, make check before each push
+	@$(BIN)/pre-commit install
+
 .PHONY: format
 format: $(VENV)/.dev ## put the code into the one format
 	@$(BIN)/ruff check --fix .

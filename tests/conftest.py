@@ -41,7 +41,9 @@ def pytest_configure() -> None:
 
 
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Say with whom a test shares a process, where several run the tests."""
+    """Say which tests are quick, and with whom a test shares a process, where several run the tests."""
+    if parallel.quick(item):
+        item.add_marker(pytest.mark.quick)
     if item.config.pluginmanager.hasplugin("xdist"):
         item.add_marker(pytest.mark.xdist_group(parallel.group(item)))
 

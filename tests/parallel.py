@@ -6,6 +6,9 @@ and those whose sayings are looked back at. Processes share nothing but the mach
 
 from __future__ import annotations
 
+import multiprocessing
+import subprocess
+from types import ModuleType
 from typing import Final
 
 import pytest
@@ -18,6 +21,22 @@ LONGEST: Final = (
     "test_fuzz_short.py", "test_schema.py", "test_restore.py", "test_bucket.py", "test_processes.py",
     "test_preview.py", "test_local_command.py",
 )  # fmt: skip
+
+
+# What starts other processes: fixtures, and modules that a file of tests has imported. Many such tests take
+# milliseconds, some half a minute; those that start none are quick, but for a few that compute.
+STARTS: Final = frozenset({"launch", "postgres", "promtool", "served", "sets", "stage"})
+STARTERS: Final = (subprocess, multiprocessing)
+LONG: Final = frozenset(
+    {"test_sizing.py", "test_bad_input.py", "test_render.py", "test_policies.py", "test_manifests.py"}
+)
+
+
+def quick(item: pytest.Item) -> bool:
+    """Say whether a test is one of those that ``make check`` runs: no process but its own, and nothing long."""
+    module = getattr(item, "module", None)
+    starts = any(value in STARTERS for value in vars(module).values() if isinstance(value, ModuleType))
+    return not starts and item.path.name not in LONG and STARTS.isdisjoint(getattr(item, "fixturenames", ()))
 
 
 def group(item: pytest.Item) -> str:

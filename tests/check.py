@@ -98,7 +98,16 @@ def check(steps: Sequence[Step]) -> bool:
 def main() -> int:
     """Check the change."""
     chosen = tests_of(changes(), (str(path.relative_to(ROOT)) for path in (ROOT / "tests").rglob("test_*.py")))
-    command = (sys.executable, "-m", "pytest", "-q", "-m", "quick", ALWAYS, *chosen)
+    command = (
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-m",
+        "quick and not (cluster or engine or packages or slow)",
+        ALWAYS,
+        *chosen,
+    )
     mend = f"as here, with all that they say: {BIN.relative_to(ROOT)}/pytest {' '.join([ALWAYS, *chosen])}"
     tests = Step("quick tests of what has changed", command, mend, TEST_SECONDS)
     held = check((*RULES, tests))

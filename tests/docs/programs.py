@@ -113,7 +113,7 @@ def _python(arguments: Sequence[str]) -> None:
     file = file.with_name("__main__.py") if spec.submodule_search_locations else file
     if _has_parser(file):
         _parsed(f"python -m {module}", rest, lambda: runpy.run_path(str(file), run_name="__main__"))
-    elif rest:
+    elif {*rest} - {"--help"}:
         raise NotUnderstoodError(f"python -m {module} takes no arguments: {' '.join(rest)}")
 
 

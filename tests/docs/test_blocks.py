@@ -6,6 +6,7 @@ A block's language says what is done with it:
   the test that runs it;
 - ``sh`` is a script, ``console`` a session with prompts: each command is checked by its own program (``programs``);
 - ``yaml`` is of a stack file, ``toml`` a plan file, ``json`` JSON: each is read by what reads it in production;
+- ``promql`` is parsed, line by line, and may name the metrics of the client and of the exporters only;
 - ``text`` is neither code nor command.
 """
 
@@ -26,10 +27,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+import promql_parser
 import pytest
 import yaml
 
 from cacheclient import Cache
+from cacheclient.contract import EXPORTER_METRICS, METRICS
 from cacheclient.warming import parse_plans
 from handbook.pages import ROOT
 from infra import certificates, settings, stack_files
@@ -45,7 +48,7 @@ RUN_BY: Final = {
     "docs/testing.md": "tests/client/test_for_applications.py::test_the_pages_run",
 }
 EXCERPTS: Final = {"examples/fingerprint/README.md": "examples/fingerprint/service/app.py"}
-LANGUAGES: Final = {"python", "sh", "console", "yaml", "toml", "json", "text"}
+LANGUAGES: Final = {"python", "sh", "console", "yaml", "toml", "json", "promql", "text"}
 TEST_FILE: Final = re.compile(r"# test_\w+\.py\n")  # a test for pytest: tests/client/test_for_applications.py runs it
 ZEROS: Final = "@sha256:" + "0" * 64
 
@@ -250,6 +253,17 @@ def _whole(value: Any) -> Any:
 @pytest.mark.parametrize("block", of("toml"), ids=str)
 def test_plans_on_a_page_are_taken(block: blocks.Block) -> None:
     assert parse_plans(tomllib.loads(block.text)).plans
+
+
+@pytest.mark.parametrize("block", of("promql"), ids=str)
+def test_queries_on_a_page_can_be_answered(block: blocks.Block) -> None:
+    known = {
+        metric.name + suffix for metric in METRICS for suffix in ("", "_bucket", "_sum", "_count")
+    } | EXPORTER_METRICS
+    for line in block.text.splitlines():
+        promql_parser.parse(line)
+        named = set(re.findall(r"\b(?:cache|redis)_[a-z_]+\b", line))
+        assert named <= known, f"{block}: nobody exports {', '.join(named - known)}"
 
 
 @pytest.mark.parametrize("block", of("json"), ids=str)

@@ -44,6 +44,7 @@ INLINE: Final = blocks.inline_commands()
 RUN_BY: Final = {
     "docs/api.md": "tests/api/test_guide.py::test_the_mounted_router_serves",
     "docs/cacheclient.md": "tests/client/test_guide.py::test_the_guide_runs",
+    "docs/frameworks.md": "tests/examples/test_one_file.py::test_it_is_short_and_shown_as_it_is",
     "docs/rate-limiting.md": "tests/client/test_guide.py::test_the_guide_runs",
     "docs/testing.md": "tests/client/test_for_applications.py::test_the_pages_run",
 }

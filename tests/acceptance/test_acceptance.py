@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -249,3 +250,10 @@ def test_the_commands_are_what_anybody_can_type() -> None:
     assert {str(one).split()[2] for one in COMMANDS.values()} == {
         "alerts", "dashboards", "examples.fingerprint", "examples.fingerprint.service", "tests.drill", "tests.fuzz",
     }  # fmt: skip
+
+
+def test_the_page_names_every_figure_and_every_command() -> None:
+    page = (Path(__file__).parents[2] / "docs" / "acceptance.md").read_text()
+    promised = page.partition("## What was seen")[0]
+    assert set(re.findall(r"`([a-z0-9]+)`", promised)) >= BY_NAME.keys()
+    assert all(f"python -m {one.module}" in promised for one in COMMANDS.values())

@@ -33,7 +33,10 @@ LONG: Final = frozenset(
 
 
 def quick(item: pytest.Item) -> bool:
-    """Say whether a test is one of those that ``make check`` runs: no process but its own, and nothing long."""
+    """Say whether a test is one of those that ``make check`` runs: no process but its own, and nothing long.
+
+    A file may say so of itself, too, by the marker.
+    """
     module = getattr(item, "module", None)
     starts = any(value in STARTERS for value in vars(module).values() if isinstance(value, ModuleType))
     return not starts and item.path.name not in LONG and STARTS.isdisjoint(getattr(item, "fixturenames", ()))

@@ -15,6 +15,7 @@ ROOT: Final = Path(__file__).parents[2]
 PAGE: Final = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
 COLLAPSED: Final = ("tests/rendered/",)  # one folder a stack
 LINES: Final = 350  # past this, a module holds more than one idea
+pytestmark = pytest.mark.quick
 
 
 @pytest.fixture(scope="module")

@@ -27,7 +27,7 @@ async def test_a_frozen_master_costs_no_consistency(tmp_path: Path) -> None:
     assert not outcome.failed, text
     assert outcome.done, "nothing happened"
     assert as_json(outcome)["incidents"] == {"short-hang": len(outcome.done)}
-    assert all(outcome.verdict.checked[mode] > 100 for mode in Mode), text
+    assert all(outcome.verdict.checked[mode] > 20 for mode in Mode), text
     assert all(tally.acknowledged for tally in outcome.writes.values()), text
     assert outcome.final.values
     assert not still_running(tmp_path)

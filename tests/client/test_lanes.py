@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import signal
 import threading
 import time
@@ -336,6 +337,16 @@ def test_an_answer_that_outlives_its_link_is_not_believed(
     held.go.set()
     assert read.result(PATIENCE) == "a"
     assert [keys for keys in again if keys[0].endswith(":a")] == [[f"{cache.space.prefix}a"]]
+
+
+def test_a_lane_that_was_opened_beside_a_connection_that_is_gone_is_not_kept(opened: Opened) -> None:
+    cache = opened()
+    lane, lanes = lane_of(cache), cache._here()._lanes
+    assert lanes is not None
+    late = Lane.open(dataclasses.replace(lane.connection, epoch=0), lanes._link.login)
+    on_loop(cache, lambda: lanes._opened(late))
+    assert late.ended
+    assert lanes._lane is not late
 
 
 def test_closing_ends_a_read_over_a_lane(own_server: Server, opened: Opened, pool: ThreadPoolExecutor) -> None:

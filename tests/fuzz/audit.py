@@ -14,6 +14,7 @@ from infra.local.control import Environment
 from tests.fuzz.database import Database
 from tests.fuzz.faces import Row, name
 from tests.fuzz.history import mode_of
+from tests.fuzz.stage import named_master
 
 
 class Stale(NamedTuple):
@@ -38,7 +39,7 @@ class Audit(NamedTuple):
 def audit(environment: Environment, database: Database, namespace: str) -> Audit:
     """Compare every key on the master with the database. Writers have to rest."""
     space, keys = KeySpace(namespace), range(len(database))
-    host, port = environment.redis_nodes[environment.master()]
+    host, port = environment.redis_nodes[named_master(environment)]
     password = environment.password_file.read_text(encoding="ascii").strip()
     with redis.Redis(host, port, username=RedisUser.APP, password=password, protocol=3) as client:
         stored = client.mget([space.full(name(key)) for key in keys])

@@ -11,15 +11,13 @@ from typing import Final
 
 from infra.local import process
 from infra.local.control import Environment
-from infra.local.errors import LocalError
 from infra.local.readiness import is_whole
 from tests.fuzz.crew import Crew
 from tests.fuzz.incidents import Fault, Incident, Kind
 from tests.fuzz.network import Network
+from tests.fuzz.stage import HEAL, LOOK, named_master
 
 SLOW: Final = 0.03  # seconds in each direction: a round trip is a little more than a command may take
-LOOK: Final = 0.3  # seconds between looks at the set
-HEAL: Final = 60.0  # seconds within which the set is whole again; a deposed master is taken back only after about ten
 
 
 @dataclass(slots=True)
@@ -69,16 +67,7 @@ class Hands:
         return await asyncio.to_thread(look)
 
     def _roles(self) -> dict[str, str]:
-        """Return who has which role; on a busy machine the Sentinels may be slow to say."""
-        deadline = time.monotonic() + HEAL
-        while True:
-            try:
-                master = self._environment.master()
-                break
-            except LocalError:
-                if time.monotonic() > deadline:
-                    raise
-                time.sleep(LOOK)
+        master = named_master(self._environment)
         replicas = sorted(set(self._environment.redis_nodes) - {master})
         return {"master": master, **{f"replica-{number}": name for number, name in enumerate(replicas)}}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
+import time
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any, Final
@@ -15,10 +16,13 @@ import msgspec
 from cacheclient.contract import ScriptEnv
 from infra.local import binaries, launch, programs
 from infra.local.control import Environment
+from infra.local.errors import LocalError
 from infra.local.state import Places, Process
 from infra.redis_conf import redis_conf, sentinel_conf
 from tests.fuzz.network import Network, back
 
+HEAL: Final = 60.0  # seconds within which the set is whole again; a deposed master is taken back only after about ten
+LOOK: Final = 0.3  # seconds between looks at the set
 # Every node connects from the address it listens on, so that the network knows whose connection it is.
 _FROM: Final = "bind-source-addr @bind@\n"
 
@@ -52,6 +56,22 @@ async def stage(root: Path, network: Network, down_after: float) -> AsyncIterato
         yield Environment(places)
     finally:
         await asyncio.to_thread(_down, places)
+
+
+def named_master(environment: Environment) -> str:
+    """Return the name of the master of a set that is whole: on a busy machine the Sentinels may be slow to say.
+
+    Raises:
+        LocalError: if most do not agree on one within ``HEAL`` seconds.
+    """
+    deadline = time.monotonic() + HEAL
+    while True:
+        try:
+            return environment.master()
+        except LocalError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(LOOK)
 
 
 def _down(places: Places) -> None:

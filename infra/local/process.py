@@ -42,11 +42,25 @@ def spawn(argv: Sequence[str], environment: Mapping[str, str], log: Path) -> Ide
             (os.POSIX_SPAWN_OPEN, 0, os.devnull, os.O_RDONLY, 0),
             (os.POSIX_SPAWN_OPEN, 1, str(log), append, 0o600),
             (os.POSIX_SPAWN_DUP2, 1, 2),
+            *((os.POSIX_SPAWN_CLOSE, descriptor) for descriptor in _handed_down()),
         ],
         setsid=True,
     )
     # A child stays a zombie until it is waited for, so its entry is there even if it has ended already.
     return Identity(pid, int(_stat(pid)[_START_TIME]))
+
+
+def _handed_down() -> list[int]:
+    """Return what a child would inherit besides its standard streams: a lock, or a pipe, of whoever started us."""
+    found = [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    return [descriptor for descriptor in found if descriptor > 2 and _inheritable(descriptor)]  # noqa: PLR2004
+
+
+def _inheritable(descriptor: int) -> bool:
+    try:
+        return os.get_inheritable(descriptor)
+    except OSError:  # the one by which the folder was listed
+        return False
 
 
 def running(identity: Identity) -> bool:

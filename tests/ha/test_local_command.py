@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import select
 import shutil
 import signal
 import stat
@@ -241,6 +242,19 @@ def test_a_pid_that_belongs_to_another_process_now_is_never_signalled() -> None:
         process.end([imposter], grace=1)
         assert innocent.poll() is None
         innocent.kill()
+
+
+def test_a_process_keeps_nothing_open_of_who_started_it(tmp_path: Path) -> None:
+    ours, theirs = os.pipe()
+    os.set_inheritable(theirs, True)  # as the lock of `flock FILE make up`
+    identity = process.spawn(["/bin/sleep", "60"], os.environ, tmp_path / "log")
+    try:
+        os.close(theirs)
+        with open(ours, "rb") as end:  # noqa: PTH123  a descriptor has no path
+            assert select.select([end], [], [], 5)[0], "the process still holds the other end"
+            assert end.read() == b""
+    finally:
+        process.end([identity], grace=5)
 
 
 @pytest.mark.parametrize("end", ["killed", "ended", "ended by force", "killed by somebody else"])

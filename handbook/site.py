@@ -37,6 +37,7 @@ _LINK: Final = re.compile(
 )
 _DRAWING: Final = re.compile(r"^!\[(?P<text>[^\]]*)\]\((?P<path>[^()\s]*diagrams/[^()\s]+\.svg)\)$", re.MULTILINE)
 _FETCHED: Final = re.compile(r"<(?:script|img|link|iframe|source)\b[^>]*\b(?:src|href)=\"(?:https?:)?//[^\"]*\"[^>]*>")
+_THIRD: Final = re.compile(r" {3}[^ ]")  # what goes on below a number, such as a table
 _DEEP: Final = 4  # spaces of a block in a list
 
 
@@ -118,7 +119,7 @@ def laid_out(markdown: str) -> Iterator[tuple[str, bool]]:
             if is_item and before.strip() and not in_list:
                 yield "", False
             in_list = is_item or (in_list and (line[:1] in ("", " ") or bool(before.strip())))
-            yield line, False
+            yield (f" {line}" if in_list and _THIRD.match(line) else line), False
             before = line
 
 

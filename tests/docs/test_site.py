@@ -30,6 +30,7 @@ UNSAID = {  # type aliases, and what is named by what it is part of
         ("docs/cli.md", "cli.md", "so:\n- a\n- b", "so:\n\n- a\n- b"),
         ("docs/cli.md", "cli.md", "- a\n  more\n- b", "- a\n  more\n- b"),
         ("docs/cli.md", "cli.md", "1. a:\n   ```\n   $ ls\n   ```\n2. b", "1. a:\n\n    ```\n    $ ls\n    ```\n2. b"),
+        ("docs/cli.md", "cli.md", "1. a:\n\n   | b |\n   |---|", "1. a:\n\n    | b |\n    |---|"),
         ("docs/cli.md", "cli.md", "```\n- a [x](Makefile)\n```", "```\n- a [x](Makefile)\n```"),
     ],
 )

@@ -17,6 +17,7 @@ from dashboards.preview.svg import Box, colour, label, rect, title
 _HEAT: Final = "#e06a00"
 _ROW: Final = 22.0
 _MOST_FIGURES: Final = 3
+_NARROWEST: Final = 70.0  # pixels of a column of a table
 
 
 def states(panel: Panel, box: Box) -> str:
@@ -91,24 +92,34 @@ def stat(panel: Panel, box: Box) -> str:
 
 
 def table(panel: Panel, box: Box) -> str:
-    """Return the rows that the panel's transformations leave, sorted as it says; what does not fit is counted."""
+    """Return the rows that the panel's transformations leave, sorted as it says; what does not fit is counted.
+
+    Where there is no room for all columns, a row becomes a column.
+    """
     heads, rows = tabulated(panel)
     plot = box.inside(left=12, right=12, top=4, bottom=8)
-    wide = plot.width / max(1, len(heads))
-    drawn = [label(svg.fitted(h, wide - 8), plot.x + i * wide, plot.y + 12, "faint") for i, h in enumerate(heads)]
-    room = max(1, int((plot.height - _ROW) / _ROW))
-    shown = rows if len(rows) <= room else rows[: room - 1]
-    for index, row in enumerate(shown):
-        y = plot.y + (index + 1) * _ROW
-        drawn.append(svg.line(plot.x, y - 3, plot.right, y - 3, class_="grid"))
-        for column, (head, value) in enumerate(zip(heads, row, strict=True)):
-            words, paint = _cell(panel, head, value)
-            x = plot.x + column * wide
-            if paint:
-                drawn.append(rect(Box(x - 4, y - 1, wide - 6, _ROW - 4), fill=colour(paint), fill_opacity=0.85, rx=3))
-            drawn.append(label(svg.fitted(words, wide - 10), x, y + 13, "plain on" if paint else "plain", words))
-    if len(shown) < len(rows):
-        drawn.append(label(f"and {len(rows) - len(shown)} more", plot.x, plot.bottom, "faint"))
+    cells = [[(head, "") for head in heads]]
+    cells += [[_cell(panel, head, value) for head, value in zip(heads, row, strict=True)] for row in rows]
+    if turned := plot.width / max(1, len(heads)) < _NARROWEST:
+        fit = int(plot.width / _NARROWEST)
+        cells = [list(line) for line in zip(*(cells if len(cells) <= fit else cells[:fit]), strict=True)]
+    room = max(2, int(plot.height / _ROW))
+    shown = cells if len(cells) <= room else cells[: room - 1]
+    left = len(rows) + 1 - (len(cells[0]) if turned else len(shown))
+    drawn = [_line(line, plot, plot.y + index * _ROW, head=index == 0) for index, line in enumerate(shown)]
+    return "".join((*drawn, label(f"and {left} more", plot.x, plot.bottom, "faint") if left > 0 else ""))
+
+
+def _line(line: Sequence[tuple[str, str]], plot: Box, y: float, *, head: bool) -> str:
+    """Return one line of a table, of texts with the names of their colours."""
+    wide = plot.width / max(1, len(line))
+    drawn = [] if head else [svg.line(plot.x, y - 3, plot.right, y - 3, class_="grid")]
+    for column, (words, paint) in enumerate(line):
+        x = plot.x + column * wide
+        if paint:
+            drawn.append(rect(Box(x - 4, y - 1, wide - 6, _ROW - 4), fill=colour(paint), fill_opacity=0.85, rx=3))
+        look = "faint" if head else "plain on" if paint else "plain"
+        drawn.append(label(svg.fitted(words, wide - 10), x, y + 13, look, words))
     return "".join(drawn)
 
 

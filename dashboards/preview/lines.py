@@ -15,6 +15,7 @@ from dashboards.preview.svg import SERIES, Box, colour, label, tag, title
 
 _LEGEND_LINE: Final = 16.0
 _LEGEND_LINES: Final = 2
+_MORE: Final = 70.0  # pixels for how many there are besides
 _SMALLEST_SHARE: Final = 1e-6  # of the largest value: what a logarithmic axis still shows
 Band = tuple[str, Series, tuple[tuple[float, float, float], ...]]  # name, series, (moment, lower, upper)
 
@@ -94,7 +95,8 @@ def _value_axis(panel: Panel, bands: Sequence[Band], plot: Box) -> Axis:
     largest = max(tops, default=0.0)
     near = [s["value"] for s in panel.steps[1:] if s["value"] <= 2 * largest or panel.unit == "percentunit"]
     high = max([largest, *near]) if panel.custom.get("thresholdsStyle", {}).get("mode") != "off" else largest
-    axis = scales.linear(min([0.0, *tops]), high, plot.bottom, plot.y, binary=panel.unit in units.BINARY)
+    rounds: scales.Rounds = "bytes" if panel.unit in units.BINARY else "seconds" if panel.unit == "s" else "numbers"
+    axis = scales.linear(min([0.0, *tops]), high, plot.bottom, plot.y, rounds)
     if panel.unit == "percentunit" and high <= 1 < axis.high:
         return Axis(axis.low, 1.0, plot.bottom, plot.y)
     return axis
@@ -146,10 +148,12 @@ def _legend(bands: Sequence[Band], unit: str, place: Box) -> str:
     drawn, x, row = [], place.x, 0
     for index, (band, paint) in enumerate(_painted(bands)):
         words = f"{svg.fitted(band[0] or 'value', 230)}  {units.text(_last(band[1]), unit)}"
-        if x > place.x and x + svg.width_of(words) + 18 > place.right:
+        room = place.width - (_MORE if row == _LEGEND_LINES - 1 and index < len(bands) - 1 else 0)
+        if x > place.x and x + svg.width_of(words) + 18 > place.x + room:
             x, row = place.x, row + 1
         if row == _LEGEND_LINES:
-            drawn.append(label(f"and {len(bands) - index} more", place.right, place.y - 4, "faint end"))
+            y = place.y + (row - 1) * _LEGEND_LINE + 6
+            drawn.append(label(f"and {len(bands) - index} more", place.right, y, "faint end"))
             break
         y = place.y + row * _LEGEND_LINE
         drawn.append(svg.rect(Box(x, y, 10, 4), fill=paint) + label(words, x + 14, y + 6, hint=band[0]))

@@ -20,10 +20,11 @@ dl{max-width:52rem;margin:1.5rem auto;padding:0 1rem} dt{margin-top:1.1rem;font-
 # The picture stays where it was if a refresh fails: old figures with a word about it beat an empty page.
 _SCRIPT: Final = f"""
 const board = document.querySelector('main'), state = document.querySelector('#state');
+const phone = matchMedia('(max-width: 700px)');
 async function refresh() {{
   if (document.hidden) return;
   try {{
-    const answer = await fetch(board.dataset.picture);
+    const answer = await fetch(board.dataset.picture + (phone.matches ? '&narrow=1' : ''));
     if (!answer.ok) throw new Error('HTTP ' + answer.status);
     board.innerHTML = await answer.text();
     state.textContent = 'as of ' + new Date().toLocaleTimeString();
@@ -32,6 +33,8 @@ async function refresh() {{
   }}
 }}
 setInterval(refresh, {REFRESH_SECONDS * 1000});
+phone.addEventListener('change', refresh);
+if (phone.matches) refresh();
 """
 
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Literal
 
 _NICE: Final = (1.0, 2.0, 2.5, 5.0, 10.0)
 _TIME_STEPS: Final = (1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 10800, 21600, 43200, 86400)
+_MINUTES: Final = _TIME_STEPS[6:]
 _FLAT: Final = 1.0  # the height of an axis whose values are all zero
+
+Rounds = Literal["numbers", "bytes", "seconds"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +23,7 @@ class Axis:
     start: float
     stop: float
     log: bool = False
-    binary: bool = False
+    rounds: Rounds = "numbers"
 
     def place(self, value: float) -> float:
         """Return the pixel of ``value``; what lies outside is put on the edge."""
@@ -30,12 +33,12 @@ class Axis:
         return self.start + (self.stop - self.start) * ((at - low) / (high - low))
 
 
-def linear(low: float, high: float, start: float, stop: float, *, binary: bool = False) -> Axis:
-    """Return an axis that holds ``low`` to ``high`` and ends on round numbers; ``binary`` ones for bytes."""
+def linear(low: float, high: float, start: float, stop: float, rounds: Rounds = "numbers") -> Axis:
+    """Return an axis that holds ``low`` to ``high`` and ends on what are round ``rounds``."""
     if high <= low:
         high = low + (abs(low) or _FLAT)
-    step = nice_step((high - low) / 4, binary=binary)
-    return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, start, stop, binary=binary)
+    step = nice_step((high - low) / 4, rounds)
+    return Axis(math.floor(low / step) * step, math.ceil(high / step) * step, start, stop, rounds=rounds)
 
 
 def logarithmic(low: float, high: float, start: float, stop: float) -> Axis:
@@ -50,16 +53,19 @@ def ticks(axis: Axis) -> list[float]:
         bottom, top = round(math.log10(axis.low)), round(math.log10(axis.high))
         stride = max(1, math.ceil((top - bottom) / 6))
         return [10.0**power for power in range(bottom, top + 1, stride)]
-    step = nice_step((axis.high - axis.low) / 4, binary=axis.binary)
+    step = nice_step((axis.high - axis.low) / 4, axis.rounds)
     return [axis.low + step * index for index in range(round((axis.high - axis.low) / step) + 1)]
 
 
-def nice_step(about: float, *, binary: bool = False) -> float:
+def nice_step(about: float, rounds: Rounds = "numbers") -> float:
     """Return the smallest of 1, 2, 2.5, 5 times a power of ten that is at least ``about``.
 
-    With ``binary`` it is so many bytes, KiB, MiB and so on: quarters of 190 MiB are no round numbers of bytes.
+    For bytes it is so many of them, KiB, MiB and so on: quarters of 190 MiB are no round numbers of bytes. For seconds
+    it is what clocks divide by, as soon as it is a minute.
     """
-    size = 1024.0 ** max(0, math.floor(math.log(about, 1024))) if binary else 1.0
+    if rounds == "seconds" and _MINUTES[0] / 2 < about <= _MINUTES[-1]:
+        return float(next(step for step in _MINUTES if step >= about * 0.999))
+    size = 1024.0 ** max(0, math.floor(math.log(about, 1024))) if rounds == "bytes" else 1.0
     power = 10.0 ** math.floor(math.log10(about / size))
     return next(size * power * nice for nice in _NICE if power * nice >= about / size * 0.999)
 

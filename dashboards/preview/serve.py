@@ -28,14 +28,14 @@ class Boards(ThreadingHTTPServer):
         self.prometheus = prometheus
         super().__init__(address, _Handler)
 
-    def draw(self, uid: str, minutes: int) -> str:
-        """Return the picture of a board over the last ``minutes``."""
+    def draw(self, uid: str, minutes: int, *, narrow: bool = False) -> str:
+        """Return the picture of a board over the last ``minutes``; a ``narrow`` one is for phones."""
         span = Span.ending(time.time() - _SETTLE, minutes * 60.0)
         try:
             choices = Choices(scrape_seconds=self.prometheus.scrape_seconds())
         except QueryError:
             choices = Choices()  # every panel of the picture will say why
-        return picture.draw(self.boards[uid], self.prometheus, span, choices)
+        return picture.draw(self.boards[uid], self.prometheus, span, choices, narrow=narrow)
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -59,7 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             self._send(HTTPStatus.BAD_REQUEST, "text/plain", str(error))
             return
-        drawn = self.server.draw(uid, minutes)
+        drawn = self.server.draw(uid, minutes, narrow="narrow" in urllib.parse.parse_qs(url.query))
         if dot:
             self._send(HTTPStatus.OK, "image/svg+xml", drawn)
         else:

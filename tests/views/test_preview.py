@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import shutil
 import subprocess
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
@@ -61,9 +63,11 @@ def test_values_are_read_as_people_write_them(value: float, unit: str, shown: st
     assert units.text(value, unit) == shown
 
 
-@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.booleans())
-def test_a_linear_axis_holds_its_values_between_few_round_ticks(low: float, height: float, binary: bool) -> None:  # noqa: FBT001
-    axis = scales.linear(low, low + height, 100.0, 0.0, binary=binary)
+@given(st.floats(-1e9, 1e9), st.floats(1e-6, 1e9), st.sampled_from(["numbers", "bytes", "seconds"]))
+def test_a_linear_axis_holds_its_values_between_few_round_ticks(
+    low: float, height: float, rounds: scales.Rounds
+) -> None:
+    axis = scales.linear(low, low + height, 100.0, 0.0, rounds)
     found = scales.ticks(axis)
     blur = 1e-6 * (abs(low) + height)
     assert axis.low <= low + blur
@@ -74,10 +78,15 @@ def test_a_linear_axis_holds_its_values_between_few_round_ticks(low: float, heig
 
 
 def test_bytes_get_ticks_that_are_round_in_powers_of_1024() -> None:
-    axis = scales.linear(0, 190 * 2**20, 0, 1, binary=True)
+    axis = scales.linear(0, 190 * 2**20, 0, 1, "bytes")
     assert [units.text(tick, "bytes") for tick in scales.ticks(axis)] == [
         "0 B", "50 MiB", "100 MiB", "150 MiB", "200 MiB",
     ]  # fmt: skip
+
+
+def test_seconds_get_ticks_that_clocks_divide_by() -> None:
+    axis = scales.linear(0, 200, 0, 1, "seconds")
+    assert [units.text(tick, "s") for tick in scales.ticks(axis)] == ["0 s", "1 min", "2 min", "3 min", "4 min"]
 
 
 @given(st.floats(1e-9, 1e9), st.floats(1.0, 1e9))
@@ -190,6 +199,20 @@ def test_a_table_joins_its_queries_and_sorts_by_the_last_column() -> None:
     panel = Panel(json_, answers, SPAN)
     assert cells.tabulated(panel) == (["Pod", "Up", "Load"], [["y", 1.0, 0.9], ["x", 1.0, 0.1]])
     assert 'fill="#2f9e5b"' in cells.table(panel, BOX)
+
+
+def test_a_table_too_narrow_for_its_columns_has_a_column_for_each_row() -> None:
+    made = table("T", "A description.", "pod", [Column(f"Figure {n}", "a") for n in range(9)])
+    json_ = made.to_json_data()
+    both = [Series({"pod": name}, points(1)) for name in ("redis-0", "redis-1")]
+    panel = Panel(json_, [Answer(target, both) for target in json_["targets"]], SPAN)
+    places = {words: (x, y) for x, y, words in re.findall(r'x="([\d.]+)" y="([\d.]+)"[^>]*>([^<]+)<title',
+                                                          cells.table(panel, Box(0, 0, 400, 250)))}  # fmt: skip
+    assert places["Pod"][1] == places["redis-0"][1] == places["redis-1"][1]
+    assert places["Pod"][0] == places["Figure 0"][0] == places["Figure 8"][0]
+    many = [Series({"pod": f"reader-{n}"}, points(1)) for n in range(9)]
+    crowded = Panel(json_, [Answer(target, many) for target in json_["targets"]], SPAN)
+    assert "and 5 more" in cells.table(crowded, Box(0, 0, 400, 250))
 
 
 class Scripted(BaseHTTPRequestHandler):
@@ -328,3 +351,17 @@ def test_a_board_with_closed_rows_is_shorter() -> None:
     opened, closed = (picture.draw(board, silent, SPAN, Choices(), rows=rows) for rows in (True, False))
     assert "Persistence" in closed
     assert len(closed) < len(opened)
+
+
+def test_on_a_narrow_picture_panels_stand_below_each_other_and_figures_in_pairs() -> None:
+    board, silent = BOARDS["redis"](Thresholds()), Prometheus("http://127.0.0.1:1", timeout=1)
+    drawing = picture.draw(board, silent, SPAN, Choices(), narrow=True)
+    panels = re.findall(r'<rect x="([\d.]+)" y="([\d.]+)" width="([\d.]+)" height="([\d.]+)" class="panel"', drawing)
+    places = [Box(*map(float, found)) for found in panels]
+    inner = [p for panel in board["panels"] for p in (panel, *panel.get("panels", ())) if p["type"] != "row"]
+    assert len(places) == len(inner)
+    halves = [place.width < picture.NARROW / 2 for place in places]
+    assert halves == [panel["type"] == "stat" for panel in inner]  # six figures: three pairs
+    for upper, lower in pairwise(places):
+        assert lower.y >= upper.bottom or (lower.y == upper.y and lower.x >= upper.right)
+    assert all(place.right <= picture.NARROW for place in places)

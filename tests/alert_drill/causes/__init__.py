@@ -9,7 +9,7 @@ from tests.alert_drill.causes.callers import clients_hung, restless, storm, two_
 from tests.alert_drill.causes.model import Cause, traffic
 from tests.alert_drill.client import Mode
 
-__all__ = ["CAUSES", "Cause"]
+__all__ = ["CAUSES", "NOT_LIVE", "Cause"]
 
 CAUSES: Final = (
     Cause("misses", ("CacheHitRateLow", "CacheHitRateBelowTarget", "CacheL1HitRateBelowTarget",
@@ -56,3 +56,11 @@ CAUSES: Final = (
     Cause("jobs fail", ("RedisBackupMissed", "RedisBackupOverdue", "RedisRestoreDrillMissed", "CacheFullWarmUpMissed",
                         "CacheHotWarmUpMissed"), schedules.jobs_fail, why_not=schedules.lacks_store),
 )  # fmt: skip
+# What the drill would have to wait for, although its times are 30 times shorter.
+NOT_LIVE: Final = {
+    "RedisBackupNever": "waits seven hours",
+    "RedisRestoreDrillNever": "waits eight days",
+    "CacheWarmUpNever": "waits 25 hours",
+    "CacheLatencyBudgetBurnsSlowly": "looks back three days",
+    "CacheErrorBudgetBurnsSlowly": "looks back three days",
+}

@@ -60,9 +60,7 @@ def name_of(pod: httpx2.Client, user: str = "1") -> str:
     return answer.text.strip('"')  # FastAPI's is JSON
 
 
-def test_what_one_process_changes_all_forget_and_redis_away_is_no_error(
-    pods: list[httpx2.Client], own_server: Server, namespace: str
-) -> None:
+def test_what_one_process_changes_all_forget(pods: list[httpx2.Client], own_server: Server, namespace: str) -> None:
     here, there = pods
     assert [name_of(pod) for pod in pods] == ["Ada", "Ada"]
     assert own_server.client.keys(f"{namespace}:v1:*1"), "the value is not in Redis"

@@ -101,7 +101,7 @@ drill: $(VENV)/.dev ## cause every failure the set survives, and print promised 
 	@$(BIN)/python -m tests.drill $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
 .PHONY: alert-drill
-alert-drill: $(VENV)/.dev ## cause real failures and show which alerts fire and resolve (half an hour): ARGS="--only 'disk full'"
+alert-drill: $(VENV)/.dev ## cause real failures and show which alerts fire and resolve (up to an hour): ARGS="--only 'disk full'"
 	@$(BIN)/python -m tests.alert_drill $(ARGS)
 
 .PHONY: restore-bench

@@ -129,7 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "tests.alert_drill",
         description="Causes real failures on a set of its own and shows which alerts fire and resolve. "
-        "Needs Prometheus and redis_exporter; takes about half an hour.",
+        "Needs Prometheus and redis_exporter; takes 30 to 60 minutes.",
         epilog="exit codes: 0 every alert fired and resolved; 1 one did not; 2 it could not start; 130 interrupted",
     )
     names = [cause.name for cause in CAUSES]

@@ -30,7 +30,7 @@ from tests.fuzz.faults import Done, Hands
 from tests.fuzz.history import Mode, mode_of, reads, writes
 from tests.fuzz.incidents import incidents
 from tests.fuzz.network import Network
-from tests.fuzz.stage import stage
+from tests.fuzz.stage import HEAL, LOOK, stage
 from tests.fuzz.worker import NAMESPACE, Result, Spec
 
 MAX_STALENESS: Final = CacheOptions().sync.max_staleness
@@ -130,6 +130,7 @@ async def _run(plan: Plan, folder: Path, say: Say) -> Outcome:
             async with Crew(specs, folder) as crew, _watched(environment, changes):
                 done = await _incidents(plan, Hands(environment, network, crew), say)
                 await crew.ask("rest")
+                await _reached(crew)
                 await asyncio.sleep(plan.rest)
                 with Database(folder / "database") as database:
                     final = await asyncio.to_thread(audit, environment, database, NAMESPACE)
@@ -170,6 +171,13 @@ async def _incidents(plan: Plan, hands: Hands, say: Say) -> list[Done]:
         say(f"{plan.seconds - (end - time.monotonic()):5.0f} s  {incident}")
         done.append(await hands.cause(incident))
     raise AssertionError("incidents are endless")
+
+
+async def _reached(crew: Crew) -> None:
+    """Wait until every worker has a master, which takes a starved one long: only then can it repeat what was lost."""
+    deadline = time.monotonic() + HEAL
+    while not all(await crew.ask("read")) and time.monotonic() < deadline:  # noqa: ASYNC110  it asks other processes
+        await asyncio.sleep(LOOK)
 
 
 @contextlib.asynccontextmanager

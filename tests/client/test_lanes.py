@@ -236,6 +236,37 @@ def test_an_invalidation_meanwhile_voids_the_fill(
     assert not cache._here().cache._parts.local._fences
 
 
+def test_what_a_thread_does_besides_reading_waits_for_the_turn(
+    opened: Opened, pool: ThreadPoolExecutor, fetched: list[list[str]]
+) -> None:
+    cache = opened()
+
+    def occupied() -> threading.Event:
+        """Have the loop be in the middle of something until the event is set."""
+        begun, go = threading.Event(), threading.Event()
+        cache._here().loop.call_soon_threadsafe(lambda: (begun.set(), go.wait(PATIENCE)))
+        assert begun.wait(PATIENCE)
+        return go
+
+    assert pool.submit(cache.get, "c").result(PATIENCE) == "c"  # from now on the namespace's token is known
+    held = Held(lane_of(cache))
+    read = pool.submit(cache.get, "a")
+    assert held.reached.wait(PATIENCE)
+    go = occupied()
+    held.go.set()
+    with pytest.raises(TimeoutError):
+        read.result(0.1)  # the answer is there, but not settled
+    go.set()
+    assert read.result(PATIENCE) == "a"
+    go = occupied()
+    read = pool.submit(cache.get, "b")
+    with pytest.raises(TimeoutError):
+        read.result(0.1)
+    assert fetched == [["c"], ["a"]], "it was asked for in the middle of something"
+    go.set()
+    assert read.result(PATIENCE) == "b"
+
+
 def test_what_is_read_over_a_lane_fills_l1(opened: Opened, pool: ThreadPoolExecutor) -> None:
     cache = opened(options=WITH_L1)
     wait_for(lambda: pool.submit(cache.get, "a").result(PATIENCE) == "a" and cache._here().cache.peek("a") == "a")
@@ -347,6 +378,23 @@ def test_a_lane_that_was_opened_beside_a_connection_that_is_gone_is_not_kept(ope
     on_loop(cache, lambda: lanes._opened(late))
     assert late.ended
     assert lanes._lane is not late
+
+
+def test_a_lane_that_ends_in_use_keeps_its_descriptor_until_it_is_given_back(opened: Opened) -> None:
+    cache = opened()
+    lane, lanes, seen = lane_of(cache), cache._here()._lanes, []
+    assert lanes is not None
+
+    def end_in_use() -> None:
+        assert lanes.take() is lane
+        lane.end()
+        seen.append(lane._socket.fileno())  # closed, it could be another file's by the time the thread reads from it
+        lanes.give_back(lane)
+        seen.append(lane._socket.fileno())
+
+    on_loop(cache, end_in_use)
+    assert seen[0] != -1
+    assert seen[1] == -1
 
 
 def test_closing_ends_a_read_over_a_lane(own_server: Server, opened: Opened, pool: ThreadPoolExecutor) -> None:

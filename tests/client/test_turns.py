@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from cacheclient.turns import Turn, new_loop
-from tests.conftest import PATIENCE
+from tests.conftest import PATIENCE, wait_for
 
 Turned = tuple[asyncio.AbstractEventLoop, Turn]
 
@@ -38,6 +38,24 @@ def test_nothing_runs_on_the_loop_while_a_thread_has_its_turn(turned: Turned) ->
         loop.call_soon_threadsafe(ran.set)
         assert not ran.wait(0.05)
     assert ran.wait(PATIENCE)
+
+
+def test_who_gives_the_turn_up_and_wants_it_back_comes_behind_who_waits() -> None:
+    turn, order = Turn(), []
+
+    def take() -> None:
+        with turn:
+            order.append("who waited")
+
+    turn.acquire()
+    thread = threading.Thread(target=take)
+    thread.start()
+    wait_for(turn._next.locked)
+    turn.release()
+    with turn:
+        order.append("who came back")
+    thread.join(PATIENCE)
+    assert order == ["who waited", "who came back"]
 
 
 def test_a_thread_gets_the_turn_of_a_loop_that_never_rests(turned: Turned) -> None:

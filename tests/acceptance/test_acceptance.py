@@ -124,13 +124,13 @@ def test_a_loss_within_the_last_second_holds_and_its_age_is_told() -> None:
     assert (row.verdict, row.seen) == (HOLDS, "0.25 s")
 
 
-def test_what_killed_masters_have_lost_is_told_beside_the_figure() -> None:
-    modes = {"durable": {"excused": 0}, "set": {"excused": 96}}
-    document = {"checked": 90_000, "violations": 0, "consistency": 0.9989, "unplanned": 4, "modes": modes}
-    row = judge(BY_NAME["consistency"], document)
-    assert (row.verdict, row.seen) == (HOLDS, "100 %")
-    assert row.reason.startswith("4 masters were killed or cut off; 96 of 90,000 reads found what those had")
-    assert "With these it is 99.89 %" in row.reason
+@pytest.mark.parametrize(("excused", "seen", "expected"), [(96, "99.8933 %", MISSED), (5, "99.9944 %", HOLDS)])
+def test_what_killed_masters_have_lost_counts_and_is_told_apart(excused: int, seen: str, expected: Verdict) -> None:
+    modes = {"durable": {"excused": 0}, "set": {"excused": excused}}
+    row = judge(BY_NAME["consistency"], {"checked": 90_000, "violations": 0, "unplanned": 4, "modes": modes})
+    assert (row.verdict, row.seen) == (expected, seen)
+    assert row.reason.startswith(f"4 masters were killed or cut off; {excused} of 90,000 reads found what those had")
+    assert "Without these it is 100 %" in row.reason
 
 
 def test_without_json_every_figure_of_the_command_is_missed() -> None:

@@ -66,8 +66,8 @@ def test_the_local_set_gives_what_a_shell_needs(run: Run, tmp_path: Path, monkey
 @pytest.mark.parametrize(
     ("arguments", "says"),
     [
-        (["local", "up", "--down-after", "0"], "cachestack local: --down-after: '0': seconds from 1 to 300"),
-        (["local", "logs", "-n", "x"], "cachestack local: -n: 'x': a whole number, 0 or more"),
+        (["local", "up", "--down-after", "0"], "cachestack local: --down-after: '0': a number from 1 to 300"),
+        (["local", "logs", "-n", "x"], "cachestack local: -n: 'x': a whole number from 0 to 1000000"),
         (["backup", "create", "--kind", "x"], "cachestack backup: --kind x: one of scheduled, manual, safety"),
         (["backup", "create", "--timeout", "0"], "cachestack backup: --timeout: '0': seconds, 0.1 or more"),
         (["backup", "restoer"], "cachestack backup: No such command 'restoer'. Did you mean 'restore'"),

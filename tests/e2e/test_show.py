@@ -277,9 +277,9 @@ def without_data(prometheus: Prometheus) -> set[str]:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--users", "many"], "argument --users: 'many': from 1000 to 80000, whole"),
-        (["--rate", "0"], "argument --rate: '0': from 1 to 1e+06"),
-        (["--lookups", "1.5"], "argument --lookups: '1.5': from 100 to 1e+08, whole"),
+        (["--users", "many"], "argument --users: 'many': a whole number from 1000 to 80000"),
+        (["--rate", "0"], "argument --rate: '0': a number from 1 to 1e+06"),
+        (["--lookups", "1.5"], "argument --lookups: '1.5': a whole number from 100 to 100000000"),
     ],
 )
 def test_wrong_arguments_are_refused_by_name(

@@ -48,7 +48,7 @@ def test_full_runs_at_two_and_hot_every_six_hours_never_twice_at_once(jobs: dict
         "cache-warmer-hot": ("0 */6 * * *", "Etc/UTC", "Forbid"),
     }
     deadlines = [job["jobTemplate"]["spec"]["activeDeadlineSeconds"] for job in jobs.values()]
-    assert deadlines == [14_460, 1_860]
+    assert deadlines == [14_505, 1_905], "the deadline of the plan, the wait for another, and a minute"
     for job in jobs.values():
         assert pod_of(job)["automountServiceAccountToken"] is False
         assert pod_of(job)["restartPolicy"] == "Never"

@@ -37,7 +37,7 @@ DOWN_AFTER: Final = 3.0  # seconds of silence after which Sentinel takes a node 
 PATIENCE: Final = 60.0
 # Lower than shipped where a limit is a size or an age that no drill should take: the rule's form is what is proved.
 THRESHOLDS: Final = Thresholds(
-    snapshot_age_seconds=70, connections=300, max_clients=360, evictions_per_second=2, fragmentation_bytes=20e6
+    snapshot_age_seconds=70, connections=300, max_clients=360, evictions_per_second=2, fragmentation_bytes=32e6
 )
 _OWN_ENTRIES: Final = 100  # what applications hold that only read what they have read before
 _USER: Final = "drill"

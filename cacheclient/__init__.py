@@ -8,6 +8,8 @@ L1 in the process, L2 in Redis (found through Sentinel), L3 the application's lo
         profile = await cache.get_or_load("user:42", load_profile)
 """
 
+from typing import TYPE_CHECKING, Any, Final
+
 from cacheclient.auditor import Versions
 from cacheclient.cache import AsyncCache
 from cacheclient.environment import to_env
@@ -22,8 +24,6 @@ from cacheclient.errors import (
     LockTimeoutError,
     UnavailableError,
 )
-from cacheclient.explain import Explanation
-from cacheclient.findings import Finding, Report
 from cacheclient.gcra import Limit
 from cacheclient.lock import Lock
 from cacheclient.migration import Migration
@@ -42,6 +42,10 @@ from cacheclient.provenance import Entry
 from cacheclient.ratelimit import AsyncRateLimiter, Decision, RateLimitedError, RateLimiter
 from cacheclient.stats import Stats
 from cacheclient.sync import Cache
+
+if TYPE_CHECKING:
+    from cacheclient.explain import Explanation
+    from cacheclient.findings import Finding, Report
 
 __all__ = [
     "MISSING",
@@ -80,3 +84,20 @@ __all__ = [
     "Versions",
     "to_env",
 ]
+
+# What `explain` and `doctor` return. Few programs name these, so their modules come with the first that does.
+_LATER: Final = {
+    "Explanation": "cacheclient.explain",
+    "Finding": "cacheclient.findings",
+    "Report": "cacheclient.findings",
+}
+
+if not TYPE_CHECKING:  # a type checker would take every name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _LATER:
+            message = f"module {__name__!r} has no attribute {name!r}"
+            raise AttributeError(message)
+        from importlib import import_module  # noqa: PLC0415
+
+        return getattr(import_module(_LATER[name]), name)

@@ -12,7 +12,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
 from time import perf_counter
-from typing import Any, ParamSpec, TypeGuard, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, Unpack, overload
 
 from cacheclient import tags as tag_names
 from cacheclient.batch import Batch, ManyLoader
@@ -20,8 +20,6 @@ from cacheclient.connect import Settings, target_of
 from cacheclient.core import T
 from cacheclient.decorators import AsyncCached, async_cached
 from cacheclient.environment import environment
-from cacheclient.explain import Explanation
-from cacheclient.findings import Report
 from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
@@ -32,6 +30,10 @@ from cacheclient.remote import Holder
 from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
 from cacheclient.writes import Writes
+
+if TYPE_CHECKING:
+    from cacheclient.explain import Explanation
+    from cacheclient.findings import Report
 
 D = TypeVar("D")
 P = ParamSpec("P")
@@ -306,7 +308,7 @@ class AsyncCache(Writes[T]):
     async def explain(self, key: str) -> Explanation:
         """Return what each tier holds of ``key`` now, and what a lookup would find. Changes and counts nothing."""
         self._check_open()
-        return await self._parts.explainer.explain(key)
+        return await self._parts.explainer().explain(key)
 
     async def doctor(self) -> Report:
         """Look at everything this cache stands on: Sentinels, master, rights, memory, clocks, listener, latency.
@@ -315,7 +317,7 @@ class AsyncCache(Writes[T]):
             What was found, each with its fix where one is needed. Redis away is a finding, not an error.
         """
         self._check_open()
-        return await self._parts.doctor.examine()
+        return await self._parts.doctor().examine()
 
     # -- inside -------------------------------------------------------------------------------------------------------
 

@@ -6,7 +6,6 @@ import math
 import time
 from collections.abc import Callable
 from functools import partial
-from statistics import median
 from typing import Final
 
 Clock = Callable[[], float]
@@ -57,6 +56,8 @@ class JointClock(ServerClock):
         else:
             self._offsets[part] = offset
         if self._offsets:
+            from statistics import median  # noqa: PLC0415  it brings fractions and decimals, for clusters only
+
             self._offset = median(self._offsets.values())
 
 

@@ -6,16 +6,14 @@ import dataclasses
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypedDict
+from typing import TYPE_CHECKING, TypedDict
 
 from cacheclient.auditor import Auditor, Versions
 from cacheclient.clock import Clock, boottime
 from cacheclient.codec import Codec
 from cacheclient.contract import Record
-from cacheclient.doctor import Doctor
 from cacheclient.errors import ConfigurationError, UnavailableError
 from cacheclient.events import EventType, Priority
-from cacheclient.explain import Explainer
 from cacheclient.flights import Flights
 from cacheclient.hearing import Hearing
 from cacheclient.hearsay import Hearsay
@@ -36,6 +34,10 @@ from cacheclient.stats import Stats
 from cacheclient.storm import PushGuard
 from cacheclient.tags import Tags
 from cacheclient.tuner import Tuner
+
+if TYPE_CHECKING:
+    from cacheclient.doctor import Doctor
+    from cacheclient.explain import Explainer
 
 
 class Constructed(TypedDict):
@@ -88,9 +90,9 @@ class Parts:
     invalidation: Invalidation
     hearing: Hearing
     retention: Retention
-    explainer: Explainer
+    explainer: Callable[[], Explainer]
     auditor: Auditor
-    doctor: Doctor
+    doctor: Callable[[], Doctor]
     migrator: Migrator
     reader: Reader
     clock: Clock
@@ -141,13 +143,23 @@ def assemble(
         shared.link.on_renewal(invalidation.journal.replay)
         shared.link.on_renewal(hearsay.recall)
     retention = Retention(space, store, local, serializer, tags, invalidation.journal, hearsay, clock=clock)
-    explainer = Explainer(
-        space, store, local, Serializer(codec, shared.server_clock, Stats()), flights, invalidation.journal, hearsay,
-        gate=gate, clock=clock,
-    )  # fmt: skip
-    doctor = Doctor(
-        shared.patient, space, invalidation.journal, timeout=options.l2.timeout, gate=gate, stats=stats, clock=clock
-    )
+
+    # People ask for these two, requests do not: their modules would be an eighth of what `import cacheclient` takes.
+    def explainer() -> Explainer:
+        from cacheclient.explain import Explainer  # noqa: PLC0415
+
+        return Explainer(
+            space, store, local, Serializer(codec, shared.server_clock, Stats()), flights, invalidation.journal,
+            hearsay, gate=gate, clock=clock,
+        )  # fmt: skip
+
+    def doctor() -> Doctor:
+        from cacheclient.doctor import Doctor  # noqa: PLC0415
+
+        return Doctor(
+            shared.patient, space, invalidation.journal, timeout=options.l2.timeout, gate=gate, stats=stats, clock=clock
+        )
+
     migrator = Migrator(space, store, serializer, invalidation.grave, stats=stats, clock=clock)
     peek = local.reader(
         gate, clock, stats.all_lookups, lambda payload, key: serializer.decode(payload, space.prefix + key)

@@ -8,15 +8,14 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import Final
 
 from cacheclient.clock import Clock, Gate, parse_time
 from cacheclient.errors import UnavailableError
-from cacheclient.findings import Master, Report, Seen, Vote, judge
+from cacheclient.findings import Master, Report, Seen, judge
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
+from cacheclient.patient import Patient
 from cacheclient.remote import Connection, Login
 from cacheclient.rights import refused
 from cacheclient.stats import Stats
@@ -24,25 +23,6 @@ from cacheclient.tags import NAMESPACE
 
 _SAMPLES: Final = 10  # questions from which the latency is told
 _GONE: Final = -2  # what PTTL answers for a key that is not there
-
-
-Votes = Callable[[], Awaitable[Sequence[Vote]]]
-
-
-class Masters(Protocol):
-    """What is asked of a ``Link`` or a ``Cluster``."""
-
-    def everywhere(self) -> list[Connection]:
-        """Return the connections that together reach every key."""
-
-
-@dataclass(frozen=True, slots=True)
-class Patient:
-    """Whom to ask: the masters, and the Sentinels if there are any."""
-
-    masters: Masters
-    login: Login
-    votes: Votes | None = None
 
 
 class Doctor:

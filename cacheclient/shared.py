@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from cacheclient.clock import Clock, Gate, ServerClock
-from cacheclient.doctor import Patient, Votes
 from cacheclient.keys import KeySpace
 from cacheclient.listener import Listener
 from cacheclient.listeners import Listeners
 from cacheclient.options import CacheOptions
+from cacheclient.patient import Patient, Votes
 from cacheclient.remote import (
     FixedTopology,
     Lanes,

@@ -10,14 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from time import perf_counter
-from typing import Any, ParamSpec, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, Unpack, overload
 
 from cacheclient.cache import AsyncCache
 from cacheclient.connect import Settings, target_of
 from cacheclient.decorators import Cached, sync_cached
 from cacheclient.environment import environment
-from cacheclient.explain import Explanation
-from cacheclient.findings import Report
 from cacheclient.jobs import KeepOptions, LoadOptions
 from cacheclient.keys import KeySpace
 from cacheclient.lock import Lock, LockSettings
@@ -29,6 +27,10 @@ from cacheclient.remote import Holder
 from cacheclient.runtime import T
 from cacheclient.stats import Stats
 from cacheclient.sync_writes import SyncWrites
+
+if TYPE_CHECKING:
+    from cacheclient.explain import Explanation
+    from cacheclient.findings import Report
 
 D = TypeVar("D")
 P = ParamSpec("P")

@@ -18,13 +18,12 @@ from typing import Final
 
 from cacheclient.clock import Clock
 from cacheclient.contract import Tier, TuningRule
-from cacheclient.doctor import Patient
 from cacheclient.errors import ConfigurationError, UnavailableError
 from cacheclient.events import EventType
 from cacheclient.local import Local
 from cacheclient.options import L1Options, TuningOptions
+from cacheclient.patient import Patient
 from cacheclient.remote import redis_memory
-from cacheclient.savings import Prices
 from cacheclient.sizing import Follower
 from cacheclient.stats import DECISIONS, Stats
 from cacheclient.tuning import Action, Decision, Measured, Memory, State, decide, suggestion
@@ -143,6 +142,8 @@ class Tuner:
     def _advice(self, follower: Follower) -> str:
         memory = None
         if follower.memory is not None:
+            from cacheclient.savings import Prices  # noqa: PLC0415  few caches suggest anything
+
             try:
                 price = Prices.from_env().per_redis_gib_month
             except ConfigurationError:  # whoever serves the prices has said so

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 from functools import cache
-from importlib.resources import files
+from pathlib import Path
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,5 +19,5 @@ class Script:
 @cache
 def script(name: str) -> Script:
     """Return the script in ``<name>.lua``, read once."""
-    text = files(__package__).joinpath(f"{name}.lua").read_text(encoding="utf-8")
+    text = Path(__file__).with_name(f"{name}.lua").read_text(encoding="utf-8")
     return Script(text, hashlib.sha1(text.encode("utf-8"), usedforsecurity=False).hexdigest())

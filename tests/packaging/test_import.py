@@ -13,7 +13,21 @@ import pytest
 
 # typing_extensions only where something else has brought it: msgspec looks for it.
 LIGHT: Final = {"cacheclient", "hiredis", "msgspec", "typing_extensions"}
-LATER: Final = [f"cacheclient.{part}" for part in ("api", "cli", "metrics", "remote.cluster", "testing", "warming")]
+LATER: Final = [
+    f"cacheclient.{part}"
+    for part in (
+        "api",
+        "cli",
+        "doctor",
+        "explain",
+        "findings",
+        "metrics",
+        "remote.cluster",
+        "savings",
+        "testing",
+        "warming",
+    )
+]
 _NEW: Final = "import json, sys; before = set(sys.modules); {}; print(json.dumps(sorted(set(sys.modules) - before)))"
 
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict
+
+import msgspec
 
 from cacheclient.auditor import Auditor, Versions
 from cacheclient.clock import Clock, boottime
@@ -76,8 +77,7 @@ class Settings(TypedDict, total=False):
     versions: Versions | None
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
+class Parts(msgspec.Struct, frozen=True):
     """What a cache is made of."""
 
     stats: Stats

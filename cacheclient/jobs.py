@@ -6,8 +6,9 @@ import asyncio
 import math
 import random
 from collections.abc import Awaitable, Callable, Iterable
-from dataclasses import dataclass
 from typing import Any, Final, TypedDict
+
+import msgspec
 
 from cacheclient.contract import Tier
 from cacheclient.serializer import Stored
@@ -38,8 +39,7 @@ class LoadOptions(KeepOptions, total=False):
     fresh: bool
 
 
-@dataclass(frozen=True, slots=True)
-class Terms:
+class Terms(msgspec.Struct, frozen=True):
     """What a caller wants of a load; times in seconds.
 
     Attributes:
@@ -57,8 +57,7 @@ class Terms:
     load_timeout: float
 
 
-@dataclass(frozen=True, slots=True)
-class Landed:
+class Landed(msgspec.Struct, frozen=True):
     """How a flight ended: the value, the tier it came from, what is stored of it (None if nothing is).
 
     ``stale`` says why the value is past its time; it is empty if it is not.
@@ -99,8 +98,7 @@ class Flight:
         self.suspect = False
 
 
-@dataclass(frozen=True, slots=True)
-class Job:
+class Job(msgspec.Struct, frozen=True):
     """What a flight is to do.
 
     Without ``leased`` Redis is neither asked nor told; ``seen`` is a value to replace, and to serve if that fails;

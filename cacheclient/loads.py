@@ -11,9 +11,10 @@ import asyncio
 import contextlib
 import math
 import random
-from dataclasses import replace
 from time import perf_counter
 from typing import Any, Final
+
+import msgspec
 
 from cacheclient import entry
 from cacheclient.clock import Clock, Gate
@@ -116,7 +117,7 @@ class Loads:
                 return Landed(stored.value, Tier.L2, stored)
             if leased.value is not None:
                 # A value that is past its time or void, or does not decode: the next request overrides it.
-                job = replace(job, reject=leased.value[1 : 1 + entry.ID_BYTES])
+                job = msgspec.structs.replace(job, reject=leased.value[1 : 1 + entry.ID_BYTES])
                 continue
             self._stats.leases["wait"] += 1
             if self._clock() >= give_up:

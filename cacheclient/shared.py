@@ -7,8 +7,9 @@ asyncio together: it is imported when a cache is made that needs it.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
+
+import msgspec
 
 from cacheclient.clock import Clock, Gate, ServerClock
 from cacheclient.keys import KeySpace
@@ -63,8 +64,7 @@ class Listens(Protocol):
         """Stop listening."""
 
 
-@dataclass(frozen=True, slots=True)
-class Shared:
+class Shared(msgspec.Struct, frozen=True):
     """The shared side: L2, and what keeps L1 coherent with it. Without Redis there is no link and no listener."""
 
     store: Store

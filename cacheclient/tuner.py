@@ -13,8 +13,10 @@ import logging
 import math
 from collections import deque
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from cacheclient.clock import Clock
 from cacheclient.contract import Tier, TuningRule
@@ -153,7 +155,7 @@ class Tuner:
 
     async def _carry_out(self, decision: Decision) -> None:
         applied = self._options.apply and await self._apply(decision)
-        told = replace(decision, applied=applied)
+        told = msgspec.structs.replace(decision, applied=applied)
         self._stats.tuned[f"{decision.rule}/{'applied' if applied else 'advised'}"] += 1
         self._stats.decisions = (*self._stats.decisions, told)[-DECISIONS:]
         change = f", {told.parameter} {told.before:g} -> {told.after:g}" if told.parameter else ""

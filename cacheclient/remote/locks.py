@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol
 
+import msgspec
+
 from cacheclient.clock import Clock, boottime
 from cacheclient.remote.pipe import Argument
 
@@ -15,8 +17,7 @@ from cacheclient.remote.pipe import Argument
 _TOKEN_LIFE_MS: Final = 7 * 86_400_000
 
 
-@dataclass(frozen=True, slots=True)
-class Attempt:
+class Attempt(msgspec.Struct, frozen=True):
     """The answer to an attempt: my fencing token, or None and the seconds until the holder's lock expires."""
 
     token: int | None

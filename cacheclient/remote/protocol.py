@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple, Protocol
+
+import msgspec
 
 from cacheclient.errors import UnavailableError
 from cacheclient.remote.scan import SCAN_COUNT, Step
 
 
-@dataclass(frozen=True, slots=True)
-class Leased:
+class Leased(msgspec.Struct, frozen=True):
     """The answer to a lease request: exactly one of a value entry, my lease, or neither (somebody else loads)."""
 
     value: bytes | None = None

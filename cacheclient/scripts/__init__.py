@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
+import msgspec
 
-@dataclass(frozen=True, slots=True)
-class Script:
+
+class Script(msgspec.Struct, frozen=True):
     """A script's text and its SHA-1, by which EVALSHA names it."""
 
     text: str

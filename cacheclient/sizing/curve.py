@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import msgspec
 
 from cacheclient.contract import SIZES
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Curve:
+class Curve(msgspec.Struct, frozen=True, kw_only=True):
     """Lookups of about the last ten minutes, and how many more of them a larger tier would have answered.
 
     At its own size the rate is the measured one. At the others it differs from that by what the sample tells, so that

@@ -12,16 +12,16 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections import Counter
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 SPACE: Final = 2**24  # hashes are 0 to this
 _PER_OCTAVE: Final = 8  # bins of the histogram for each doubling of the distance: 9 % wide
 _LOWER: Final = 0.9  # by which the threshold is lowered
 
 
-@dataclass(slots=True)
-class _Seen:
+class _Seen(msgspec.Struct):
     turn: int
     hashed: int
     expires: float

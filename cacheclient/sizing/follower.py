@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from cacheclient.contract import SIZES
 from cacheclient.sizing.curve import Curve
@@ -18,8 +19,7 @@ _ENOUGH: Final = 100.0  # lookups of followed keys below which nothing is said
 _SMALL_ENTRY: Final = 1024  # bytes; with smaller ones on average the sample is larger than asked for
 
 
-@dataclass(frozen=True, slots=True)
-class RedisMemory:
+class RedisMemory(msgspec.Struct, frozen=True):
     """What Redis says of its memory.
 
     Attributes:

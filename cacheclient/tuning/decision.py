@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import StrEnum
+
+import msgspec
 
 from cacheclient.contract import TuningRule
 
@@ -22,8 +23,7 @@ class Action(StrEnum):
     REARM = "rearm_prewarm"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Measured:
+class Measured(msgspec.Struct, frozen=True, kw_only=True):
     """The figures of the last minute; None: too few lookups to tell.
 
     Attributes:
@@ -43,8 +43,7 @@ class Measured:
     advice: str = ""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class State:
+class State(msgspec.Struct, frozen=True, kw_only=True):
     """What one rule remembers.
 
     Attributes:
@@ -60,8 +59,7 @@ class State:
     relapses: int = -1
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Decision:
+class Decision(msgspec.Struct, frozen=True, kw_only=True):
     """One decision.
 
     Attributes:

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
 from typing import Final
+
+import msgspec
 
 from cacheclient.contract import TuningRule
 from cacheclient.options import L1Options, TuningOptions
@@ -28,8 +29,7 @@ _MOST_RELAPSES: Final = 6  # 4**6 cooldowns of five minutes are two weeks
 _RELAPSE: Final = 4  # cooldowns within which trouble that is back was never over
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Rule:
+class _Rule(msgspec.Struct, frozen=True, kw_only=True):
     """One rule, with its two thresholds; ``low`` means that small figures are the trouble."""
 
     figure: Callable[[Measured], float | None]
@@ -95,13 +95,13 @@ def _next(rule: _Rule, state: State, measured: Measured, options: TuningOptions)
     """Return the state after one look."""
     value, now = rule.figure(measured), measured.now
     if value is None:
-        return replace(state, since=math.inf)
+        return msgspec.structs.replace(state, since=math.inf)
     if not (rule.calm(value) if state.engaged else rule.troubled(value)):
-        return replace(state, since=math.inf)
+        return msgspec.structs.replace(state, since=math.inf)
     since = min(state.since, now)
     patience = options.cooldown * (_PATIENCE**state.relapses if state.engaged else 1)
     if now - since < options.hold or now - state.changed_at < patience:
-        return replace(state, since=since)
+        return msgspec.structs.replace(state, since=since)
     relapses = state.relapses
     if not state.engaged:  # trouble that is back soon was never over
         soon = now - state.changed_at < _RELAPSE * options.cooldown * _PATIENCE ** max(0, relapses)

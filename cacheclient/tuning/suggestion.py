@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Final
+
+import msgspec
 
 from cacheclient.contract import SIZES
 from cacheclient.sizing import Curve
@@ -12,8 +13,7 @@ GIB: Final = 2**30
 _WORTH: Final = 0.01  # of the hit rate: what less than this is gained for is no reason to pay for memory
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Memory:
+class Memory(msgspec.Struct, frozen=True, kw_only=True):
     """Redis' memory: bytes used and allowed (0: no limit), and dollars for a GiB of it for a month on one server."""
 
     used: int

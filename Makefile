@@ -138,8 +138,8 @@ lint: $(VENV)/.dev ## style, types, import rules, shell scripts
 	@$(BIN)/lint-imports
 	@$(BIN)/shellcheck infra/files/*.sh .ci/run
 
-# Tests wait for processes more than they compute, so there are more workers than cores: see tests/parallel.py.
-SIDE_BY_SIDE = -n $(or $(WORKERS),4) --dist loadgroup --no-loadscope-reorder
+# One for each of two cores: more are no quicker, and starve the tests that look at times. See tests/parallel.py.
+SIDE_BY_SIDE = -n $(or $(WORKERS),2) --dist loadgroup --no-loadscope-reorder
 
 .PHONY: test
 test: $(VENV)/.dev ## all tests that need no cluster, with real Redis: WORKERS=4 ARGS="-k lock -x"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import dataclasses
 import random
 from collections import Counter
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, cast
+
+import msgspec
 
 from cacheclient.clock import Clock
 from cacheclient.contract import ErrorType, Tier
@@ -75,7 +76,7 @@ class Chaos:
             store, locks, limits = (
                 _Chaotic(part, self, draw, done, stats) for part in (shared.store, shared.locks, shared.limits)
             )
-            return dataclasses.replace(
+            return msgspec.structs.replace(
                 shared,
                 store=cast("Store", store),
                 locks=cast("LockStore", locks),

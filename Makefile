@@ -181,7 +181,7 @@ test-engine: $(VENV)/.dev ## the Pulumi program under the real engine (needs pul
 	@$(BIN)/pytest -m engine tests/engine $(ARGS)
 
 .PHONY: fuzz
-fuzz: $(VENV)/.dev ## look for stale reads under kills, pauses and partitions: SECONDS=600 SEED=1
+fuzz: $(VENV)/.dev ## look for stale reads and hits past a limit under kills, pauses and partitions: SECONDS=600 SEED=1
 	@$(BIN)/python -m tests.fuzz --seconds $(FUZZ_SECONDS) $(if $(SEED),--seed $(SEED)) $(ARGS)
 
 $(VENV)/.bench: requirements/bench.lock | $(VENV)/.dev

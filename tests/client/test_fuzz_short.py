@@ -29,6 +29,7 @@ async def test_a_frozen_master_costs_no_consistency(tmp_path: Path) -> None:
     assert as_json(outcome)["incidents"] == {"short-hang": len(outcome.done)}
     assert all(outcome.verdict.checked[mode] > 20 for mode in Mode), text
     assert all(tally.acknowledged for tally in outcome.writes.values()), text
+    assert all(sum(row.values()) for row in as_json(outcome)["limits"].values()), text
     assert outcome.final.values
     assert not still_running(tmp_path)
     assert asyncio.all_tasks() == before

@@ -19,6 +19,8 @@ it crashes before a replica has them, they are undone until the writer has repea
 excuses such a read only if every newer acknowledged version falls into the window of one unplanned change of master
 (``Lapse``), and reports it.
 
+Rate limits are hit meanwhile, and held to promises of their own: see ``limit_checker``.
+
 Half of the keys live for seconds, so that values are refreshed early, served past their time while they are loaded
 anew, and served although their loader fails, all the time: none of that may bring back what was invalidated.
 """

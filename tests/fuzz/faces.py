@@ -61,42 +61,42 @@ class Face:
     async def read(self, op: Op, keys: list[int]) -> list[Answer]:
         """Read ``keys`` by the call ``op``; return for each how it was answered, and the row or None."""
         if op is Op.GET_MANY:
-            found = await _done(self._cache.get_many(map(name, keys)))
+            found = await done(self._cache.get_many(map(name, keys)))
             return [(op, found.get(name(key))) for key in keys]
         if op is Op.LOAD_MANY:  # the tags and the ttl of the call are those of every key in it
-            found = await _done(self._cache.get_or_load_many(map(name, keys), self._load_many))
+            found = await done(self._cache.get_or_load_many(map(name, keys), self._load_many))
             return [(op, row if isinstance(row := found[name(key)], Row) else None) for key in keys]
         return [await self._read_one(op, key) for key in keys]
 
     async def _read_one(self, op: Op, key: int) -> Answer:
         if op is Op.GET:
-            row = await _done(self._cache.get(name(key), MISSING))
+            row = await done(self._cache.get(name(key), MISSING))
             return op, None if row is MISSING else row
         if op is Op.GET_OR_LOAD:
             ttl = _SHORT if short_lived(key) else None
             try:
-                return op, await _done(self._cache.get_or_load(name(key), self._load, ttl=ttl, tags=tags_of(key)))
+                return op, await done(self._cache.get_or_load(name(key), self._load, ttl=ttl, tags=tags_of(key)))
             except SourceError:
                 return op, None
-        entry: Entry | None = await _done(self._cache.get_entry(name(key)))
+        entry: Entry | None = await done(self._cache.get_entry(name(key)))
         if entry is None:
             return Op.ENTRY_L2, None
         return (Op.ENTRY_L1 if entry.tier is Tier.L1 else Op.ENTRY_L2), entry.value
 
     async def set(self, key: int, row: Row) -> bool:
         """Set the row; return whether Redis acknowledged it."""
-        return bool(await _done(self._cache.set(name(key), row, ttl=_SHORT if short_lived(key) else None)))
+        return bool(await done(self._cache.set(name(key), row, ttl=_SHORT if short_lived(key) else None)))
 
     async def invalidate(self, key: int, *, durable: bool) -> bool:
         """Invalidate the key; return whether Redis (with ``durable``: a replica too) acknowledged it."""
-        return bool(await _done(self._cache.invalidate(name(key), durable=durable)))
+        return bool(await done(self._cache.invalidate(name(key), durable=durable)))
 
     async def forget(self, key: int, mode: Mode) -> bool:
         """Invalidate the key in the way of ``mode``, others along with it; return whether Redis acknowledged it."""
         if mode is Mode.TAG:
-            return bool(await _done(self._cache.invalidate_tag(*tags_of(key))))
+            return bool(await done(self._cache.invalidate_tag(*tags_of(key))))
         if mode is Mode.PATTERN:
-            return await _done(self._cache.invalidate_pattern(f"?ow-{key}")) is not None
+            return await done(self._cache.invalidate_pattern(f"?ow-{key}")) is not None
         return await self.invalidate(key, durable=mode is Mode.DURABLE)
 
     async def _load_in_task(self, key: str) -> Row:
@@ -130,5 +130,6 @@ class Face:
         return random.expovariate(1 / self._load_time)
 
 
-async def _done(answer: Any) -> Any:
+async def done(answer: Any) -> Any:
+    """Return the answer of either façade."""
     return await answer if inspect.isawaitable(answer) else answer

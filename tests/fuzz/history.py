@@ -69,16 +69,35 @@ class Write(NamedTuple):
     returned: float
 
 
+class Hit(NamedTuple):
+    """One hit of a rate limit, and what was decided. Numbers are places in the tables of ``limits``.
+
+    ``remaining`` and ``reset`` are -1 where the decision has None; ``retry`` and ``reset`` are seconds.
+    """
+
+    limiter: int
+    subject: int
+    by: int
+    allowed: bool
+    remaining: int
+    retry: float
+    reset: float
+    begin: float
+    end: float
+
+
 _READ: Final = struct.Struct("<HBIdd")
 _WRITE: Final = struct.Struct("<H?Idd")
+_HIT: Final = struct.Struct("<BBB?idddd")
 
 
 class Recorder:
-    """The two files of one worker."""
+    """The files of one worker."""
 
     def __init__(self, folder: Path, worker: int) -> None:
         self._reads = _path(folder, "reads", worker).open("wb", buffering=1 << 16)
         self._writes = _path(folder, "writes", worker).open("wb", buffering=0)
+        self._hits = _path(folder, "hits", worker).open("wb", buffering=1 << 16)
 
     def read(self, key: int, op: Op, version: int, begin: float, end: float) -> None:
         self._reads.write(_READ.pack(key, op, version, begin, end))
@@ -86,9 +105,13 @@ class Recorder:
     def write(self, record: Write) -> None:
         self._writes.write(_WRITE.pack(*record))
 
+    def hit(self, record: Hit) -> None:
+        self._hits.write(_HIT.pack(*record))
+
     def close(self) -> None:
         self._reads.close()
         self._writes.close()
+        self._hits.close()
 
 
 def reads(folder: Path, worker: int) -> Iterator[Read]:
@@ -99,6 +122,11 @@ def reads(folder: Path, worker: int) -> Iterator[Read]:
 def writes(folder: Path, worker: int) -> list[Write]:
     """Return what a worker wrote."""
     return list(map(Write._make, _records(_WRITE, _path(folder, "writes", worker))))
+
+
+def hits(folder: Path, worker: int) -> list[Hit]:
+    """Return the hits of a worker."""
+    return list(map(Hit._make, _records(_HIT, _path(folder, "hits", worker))))
 
 
 def _path(folder: Path, kind: str, worker: int) -> Path:

@@ -7,7 +7,10 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import Any
 
+from cacheclient.contract import DecidedBy
 from tests.fuzz.history import Mode
+from tests.fuzz.limit_checker import Limited
+from tests.fuzz.limits import OUTAGES
 from tests.fuzz.run import Outcome
 
 _STALE_SHOWN = 10
@@ -45,6 +48,9 @@ def as_json(outcome: Outcome) -> dict[str, Any]:
             }
             for mode in Mode
         },
+        "limits": {outage: _limits(outcome.limited, outage) for outage in OUTAGES},
+        "limits_broken": dict(outcome.limited.broken),
+        "limit_examples": outcome.limited.examples,
         "versions_undone_by_crashes": len(verdict.undone),
         "longest_lapse_seconds": round(verdict.longest_lapse, 3),
         "broken": dict(verdict.broken),
@@ -65,6 +71,16 @@ def as_text(outcome: Outcome) -> str:
 
 def _since(began: float, moment: float) -> float | None:
     return None if math.isinf(moment) else round(moment - began, 2)
+
+
+def _limits(limited: Limited, outage: str) -> dict[str, int]:
+    """Return what became of the hits of one limiter."""
+    by = {
+        f"{outcome}_by_{decider}": limited.outcomes[outage, outcome, decider]
+        for outcome in ("allowed", "refused")
+        for decider in (DecidedBy.REDIS, DecidedBy.MEMORY, DecidedBy.OUTAGE)
+    }
+    return {**by, "more_after_a_lapse": limited.more[outage], "violations": limited.violations_of(outage)}
 
 
 def _lines(found: dict[str, Any]) -> Iterator[str]:
@@ -90,6 +106,7 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
             f"excused     crashes undid {found['versions_undone_by_crashes']} versions that only the master had "
             f"acknowledged; reads were late by {found['longest_lapse_seconds']:g} s at most"
         )
+    yield from _limit_lines(found["limits"])
     yield f"at the end  {found['values_at_end']} values in Redis, {found['stale_at_end']} of them stale"
     share = found["consistency"]
     if share is None:
@@ -100,8 +117,22 @@ def _lines(found: dict[str, Any]) -> Iterator[str]:
     yield from _faults(found)
 
 
+def _limit_lines(limits: dict[str, dict[str, int]]) -> Iterator[str]:
+    yield (
+        f"{'rate limit':<12}{'passed':>8}{'refused':>14}{'from memory':>15}{'blind: passed, refused':>24}"
+        f"{'undone':>9}{'violations':>12}"
+    )
+    for outage, row in limits.items():
+        blind = f"{row['allowed_by_outage']}, {row['refused_by_outage']}"
+        yield (
+            f"{outage:<12}{row['allowed_by_redis']:>8}{row['refused_by_redis']:>14}{row['refused_by_memory']:>15}"
+            f"{blind:>24}{row['more_after_a_lapse']:>9}{row['violations']:>12}"
+        )
+
+
 def _faults(found: dict[str, Any]) -> Iterator[str]:
     yield from (f"VIOLATION   {example}" for example in found["examples"])
+    yield from (f"LIMIT       {example}" for example in found["limit_examples"])
     yield from (f"STALE       {stale}" for stale in found["stale"][:_STALE_SHOWN])
     yield from (f"ERROR       {count} x {name}" for name, count in found["errors"].items())
     yield from (f"ERROR       {example}" for example in found["error_examples"])

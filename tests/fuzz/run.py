@@ -27,8 +27,9 @@ from tests.fuzz.checker import Checker, Lapse, Verdict
 from tests.fuzz.crew import Crew
 from tests.fuzz.database import Database
 from tests.fuzz.faults import Done, Hands
-from tests.fuzz.history import Mode, mode_of, reads, writes
+from tests.fuzz.history import Mode, hits, mode_of, reads, writes
 from tests.fuzz.incidents import incidents
+from tests.fuzz.limit_checker import Limited, judge_limits
 from tests.fuzz.network import Network
 from tests.fuzz.stage import HEAL, LOOK, stage
 from tests.fuzz.worker import NAMESPACE, Result, Spec
@@ -96,12 +97,13 @@ class Outcome:
     final: Audit
     results: list[Result]
     writes: dict[Mode, Tally]
+    limited: Limited
 
     @property
     def failed(self) -> bool:
         """Whether anything is not as promised."""
         errors = any(result.errors for result in self.results)
-        return bool(self.verdict.violations or self.final.stale or errors)
+        return bool(self.verdict.violations or self.limited.violations or self.final.stale or errors)
 
 
 async def fuzz(plan: Plan, say: Say, keep: Path | None = None) -> Outcome:
@@ -131,6 +133,7 @@ async def _run(plan: Plan, folder: Path, say: Say) -> Outcome:
                 done = await _incidents(plan, Hands(environment, network, crew), say)
                 await crew.ask("rest")
                 await _reached(crew)
+                calm = time.monotonic()
                 await asyncio.sleep(plan.rest)
                 with Database(folder / "database") as database:
                     final = await asyncio.to_thread(audit, environment, database, NAMESPACE)
@@ -142,7 +145,8 @@ async def _run(plan: Plan, folder: Path, say: Say) -> Outcome:
     seconds = time.monotonic() - began
     lapses = lapses_of(changes, done)
     verdict, written = judge(folder, plan.workers, lapses)
-    return Outcome(plan, server, began, seconds, done, changes, lapses, verdict, final, results, written)
+    limited = judge_limits([hits(folder, worker) for worker in range(plan.workers)], lapses, calm)
+    return Outcome(plan, server, began, seconds, done, changes, lapses, verdict, final, results, written, limited)
 
 
 def _spec(plan: Plan, worker: int, environment: Environment, folder: Path) -> Spec:

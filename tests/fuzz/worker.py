@@ -23,6 +23,7 @@ from cacheclient.stats import Stats
 from tests.fuzz.database import Database
 from tests.fuzz.faces import Face, Row
 from tests.fuzz.history import NOTHING, WRONG_KEY, Mode, Op, Recorder, Write, mode_of, short_lived
+from tests.fuzz.limits import Limiters
 from tests.fuzz.network import back
 
 NAMESPACE: Final = "fuzz"
@@ -35,8 +36,8 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         threads: use the façade for threads instead of the one for asyncio.
         environment: the variables that configure the cache.
-        read_pause, write_pause, set_pause, load_time: means of exponential distributions. Writes are rare, so that a
-            value that became stale is not replaced before it is seen.
+        read_pause, write_pause, set_pause, hit_pause, load_time: means of exponential distributions. Writes are rare,
+            so that a value that became stale is not replaced before it is seen; hits are often enough to be refused.
     """
 
     worker: int
@@ -49,6 +50,7 @@ class Spec(msgspec.Struct, frozen=True, kw_only=True):
     read_pause: float = 0.004
     write_pause: float = 0.06
     set_pause: float = 0.25
+    hit_pause: float = 0.02
     load_time: float = 0.004
 
 
@@ -67,10 +69,11 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 class Worker:
     """The loops of one worker. Each runs as a task, or in a thread of its own with the façade for threads."""
 
-    def __init__(self, spec: Spec, database: Database, face: Face, recorder: Recorder) -> None:
+    def __init__(self, spec: Spec, database: Database, face: Face, limiters: Limiters, recorder: Recorder) -> None:
         self._spec = spec
         self._database = database
         self._face = face
+        self._limiters = limiters
         self._recorder = recorder
         self._resting = threading.Event()
         self._ending = threading.Event()
@@ -81,7 +84,10 @@ class Worker:
     def loops(self) -> list[Coroutine[Any, Any, None]]:
         """Return every loop of this worker."""
         readers = (self._read_on(self._draw(f"reader {number}")) for number in range(self._spec.readers))
-        return [*readers, self._invalidate_on(self._draw("invalidate")), self._set_on(self._draw("set"))]
+        return [
+            *readers, self._invalidate_on(self._draw("invalidate")), self._set_on(self._draw("set")),
+            self._hit_on(self._draw("hit")),
+        ]  # fmt: skip
 
     def rest(self) -> None:
         """Let the writers end."""
@@ -130,6 +136,14 @@ class Worker:
         while not self._resting.is_set():
             await self._watched(self._write(draw.choice(own), Mode.SET))
             await asyncio.sleep(draw.expovariate(1 / self._spec.set_pause))
+
+    async def _hit_on(self, draw: random.Random) -> None:
+        while not self._ending.is_set():
+            await self._watched(self._hit(draw))
+            await asyncio.sleep(draw.expovariate(1 / self._spec.hit_pause))
+
+    async def _hit(self, draw: random.Random) -> None:
+        self._recorder.hit(await self._limiters.hit(draw))
 
     async def _write(self, key: int, mode: Mode) -> None:
         commit = self._database.commit(key)
@@ -186,7 +200,7 @@ def _in_tasks(spec: Spec, database: Database, recorder: Recorder) -> None:
 
 async def _tasks(spec: Spec, database: Database, recorder: Recorder) -> None:
     async with AsyncCache.from_env(spec.environment, type=Row) as cache:
-        worker = Worker(spec, database, Face(cache, database, spec.load_time), recorder)
+        worker = Worker(spec, database, Face(cache, database, spec.load_time), Limiters(cache), recorder)
         running = [asyncio.create_task(loop) for loop in worker.loops()]
         while await asyncio.to_thread(_obey, worker):
             await worker.read_all()
@@ -198,7 +212,7 @@ async def _tasks(spec: Spec, database: Database, recorder: Recorder) -> None:
 
 def _in_threads(spec: Spec, database: Database, recorder: Recorder) -> None:
     with Cache.from_env(spec.environment, type=Row) as cache:
-        worker = Worker(spec, database, Face(cache, database, spec.load_time), recorder)
+        worker = Worker(spec, database, Face(cache, database, spec.load_time), Limiters(cache), recorder)
         running = [threading.Thread(target=asyncio.run, args=(loop,)) for loop in worker.loops()]
         for thread in running:
             thread.start()

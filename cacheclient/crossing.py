@@ -6,6 +6,9 @@ takes all the tickets there are into one batch of the Reader (see ``reading``), 
 does before and after the I/O it does in the loop's turn (see ``turns``), by the same code and under the same rules as
 the loop: journal, fences, L1, counters. So a thread that waits is woken once for its read, and the loop is not.
 
+Threads that were answered together ask again together. If the last batch was larger than what is there, the leader
+gives the interpreter away once before it takes the tickets; else they would travel in two halves for ever.
+
 The loop takes the tickets instead where there is no lane and where nobody may lead, and it answers the batches that
 failed: its pipe has the rules for time-outs and lost servers. One wake-up of the loop too many does no harm.
 
@@ -21,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Any, Final
@@ -66,6 +70,7 @@ class Crossing:
         self._lanes = lanes
         self._lead = threading.Lock()  # held while a thread leads; passed on with it
         self._asked: deque[_Ticket] = deque()  # taken from in the loop's turn only
+        self._crowd = 0  # keys in the last batch: about so many threads are on their way back
         self._awake = False  # whether the loop will look into the deque anyway
         self._closed = False
         self._tickets = threading.local()
@@ -140,6 +145,8 @@ class Crossing:
     def _carry(self, lanes: Lanes, own: _Ticket | None = None) -> None:
         """Carry what threads ask for, and pass the lead on. ``own`` is the ticket that the lead came with."""
         asked, batch = self._asked, Batch()
+        if len(asked) + (own is not None) < self._crowd:
+            time.sleep(0)  # those answered last are awake, and most will ask again once they have the interpreter
         with self._turn:
             if own is not None:
                 asked.appendleft(own)
@@ -151,6 +158,7 @@ class Crossing:
             while asked and len(batch.waiters) < lane.max_batch:
                 ticket = asked.popleft()
                 batch.add(ticket.key, ticket)
+            self._crowd = len(batch.waiters)
             keys = self._reader.depart(batch)
         try:
             values = lane.fetch(keys) if keys else []

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from cacheclient import MISSING, Cache, CacheOptions, L1Options, L2Options, UnavailableError
+from cacheclient import crossing as crossing_module
 from cacheclient.crossing import Crossing
 from cacheclient.journal import Journal
 from cacheclient.local import Local
@@ -161,6 +163,28 @@ def test_threads_that_come_meanwhile_share_the_next_batch(
     assert [sorted(keys) for keys in fetched] == [["a"], ["b", "c", "d", "z"]]
     assert looks == []
     assert not cache._here().crossing._lead.locked()
+
+
+def test_who_leads_gives_way_to_those_who_were_answered_together(
+    opened: Opened, pool: ThreadPoolExecutor, fetched: list[list[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cache = opened()
+    crossing = cache._here().crossing
+    given: list[float] = []
+
+    def give_way(seconds: float) -> None:
+        given.append(seconds)
+        pool.submit(cache.get, "b")
+        wait_for(lambda: len(crossing._asked) == 2)
+
+    monkeypatch.setattr(crossing_module, "time", SimpleNamespace(sleep=give_way))
+    crossing._crowd = 2
+    assert pool.submit(cache.get, "a").result(PATIENCE) == "a"
+    assert (given, [sorted(keys) for keys in fetched]) == ([0], [["a", "b"]])
+    monkeypatch.undo()
+    crossing._crowd = 1  # alone before: there is nobody to give way to
+    monkeypatch.setattr(crossing_module, "time", None)
+    assert pool.submit(cache.get, "c").result(PATIENCE) == "c"
 
 
 def test_the_lead_is_not_passed_on_to_the_main_thread(

@@ -19,7 +19,7 @@ import dataclasses
 import logging
 import random
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate, ServerClock, boottime, parse_time
@@ -27,6 +27,7 @@ from cacheclient.contract import ErrorType
 from cacheclient.errors import UnavailableError
 from cacheclient.remote.address import Address
 from cacheclient.remote.pipe import Login, Pipe
+from cacheclient.remote.replicas import Replicas
 from cacheclient.remote.topology import Topology
 from cacheclient.stats import Stats
 
@@ -38,13 +39,17 @@ _log = logging.getLogger("cacheclient")
 
 @dataclass(frozen=True, slots=True)
 class Connection:
-    """An open link: where to, its two pipes, a number that rises with every link opened, and the replication id."""
+    """An open link: where to, its two pipes, a number that rises with every link opened, and the replication id.
+
+    ``replicas`` are asked over ``writes``.
+    """
 
     address: Address
     epoch: int
     reads: Pipe
     writes: Pipe
     history: str = ""
+    replicas: Replicas = field(default_factory=Replicas, repr=False, compare=False)
 
     @property
     def lost(self) -> bool:

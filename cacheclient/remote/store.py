@@ -124,12 +124,9 @@ class RedisStore:
 
         async def send(to: Connection) -> bool:
             # WAIT counts the replicas that have all earlier writes of its own connection, so all goes down one pipe.
-            _, role = await asyncio.gather(to.writes.call(*command), to.writes.call("ROLE"))
-            if role[0] != b"master":
-                return False
-            # All of them: a partition may leave the others on the far side, and one of those be promoted there.
-            replicas = max(1, len(role[2]))
-            return bool(await to.writes.call("WAIT", replicas, _ms(self._timeout / 2)) >= replicas)
+            written = to.writes.call(*command)
+            _, everywhere = await asyncio.gather(written, to.replicas.have_all(to.writes, self._timeout / 2))
+            return everywhere
 
         return bool(await self._write(key, send))
 

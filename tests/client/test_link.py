@@ -108,6 +108,7 @@ async def test_durable_means_on_every_replica(launch: Callable[..., Server], ope
     master, *replicas = (launch("", "--repl-diskless-sync-delay", "0") for _ in range(3))
     cache = await opened(master.url, namespace, options=PATIENT)
     assert not await cache.invalidate("a", durable=True), "there is no replica"
+    assert master.commands("wait") == 0, "nobody is waited for, and no other write behind that"
     for replica in replicas:
         replica.client.replicaof("127.0.0.1", master.port)
     await until(lambda: len(master.client.execute_command("ROLE")[2]) == 2)
@@ -122,6 +123,24 @@ async def test_durable_means_on_every_replica(launch: Callable[..., Server], ope
     await until(lambda: len(master.client.execute_command("ROLE")[2]) == 1)
     assert await cache.invalidate("c", durable=True), "a replica that is gone is not waited for"
     for server in (master, replicas[1]):
+        server.kill()
+
+
+async def test_a_replica_that_hangs_holds_up_no_other_writes(
+    launch: Callable[..., Server], opened: Opened, namespace: str
+) -> None:
+    master, replica = (launch("", "--repl-diskless-sync-delay", "0") for _ in range(2))
+    replica.client.replicaof("127.0.0.1", master.port)
+    await until(lambda: len(master.client.execute_command("ROLE")[2]) == 1)
+    cache = await opened(master.url, namespace, options=CacheOptions(l2=L2Options(timeout=2.0)))
+    with replica.frozen():
+        durable = [asyncio.create_task(cache.invalidate(f"k{n}", durable=True)) for n in range(8)]
+        await until(lambda: master.client.info("clients")["blocked_clients"])
+        assert await cache.set("a", 1), "a write waits for one WAIT at most"
+        assert not any(await asyncio.gather(*durable))
+        assert cache.stats().gaps == 0, "the connection was kept"
+    assert master.commands("wait") <= 3, "who wrote meanwhile shared one answer"
+    for server in (master, replica):
         server.kill()
 
 

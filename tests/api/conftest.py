@@ -92,7 +92,7 @@ def granian_process(
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        deadline = time.monotonic() + 3 * PATIENCE
+        deadline = time.monotonic() + 6 * PATIENCE  # two interpreters start, and import all there is
         while True:
             with contextlib.suppress(httpx2.HTTPError):
                 if httpx2.get(f"{address}/readyz").status_code == 200:
@@ -103,7 +103,7 @@ def granian_process(
         yield address, process
     finally:
         process.terminate()
-        process.wait(PATIENCE)
+        process.wait(3 * PATIENCE)
 
 
 @pytest.fixture(scope="session")

@@ -54,6 +54,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     """Return the page as Python-Markdown and the site need it."""
     del config
+    if "\n## " not in markdown:  # nothing to list beside the page: its tables get the room
+        page.meta["hide"] = ["toc"]
     source = Path(str(page.file.abs_src_path)).resolve().relative_to(ROOT)
     return for_the_site(markdown, source.as_posix(), page.file.src_uri, frozenset(files.src_uris))
 

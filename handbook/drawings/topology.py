@@ -34,7 +34,7 @@ Edge = tuple[str, str, tuple[int, ...]]
 def draw() -> str:
     """Return the drawing."""
     manifests = [yaml.safe_load(file.read_text(encoding="utf-8")) for file in sorted(MANIFESTS.glob("*.yaml"))]
-    sheet = Drawing(970, 540, "Who connects to whom in a production stack")
+    sheet = Drawing(1000, 540, "Who connects to whom in a production stack")
     namespace = next(each["metadata"]["name"] for each in manifests if each["kind"] == "Namespace")
     sheet.outer(320, 20, 610, 415, f"namespace {namespace}")
     for source, target, ports in sorted(edges(manifests)):
@@ -76,7 +76,8 @@ def _connect(sheet: Drawing, source: str, target: str, label: str) -> None:
             to_x + to_w,
             to_y + to_h / 2,
             label,
-            bend=(-1 if down else 1) * (24 if abs(to_y - y) < _FAR else 46),
+            bend=(-1 if down else 1) * (24 if abs(to_y - y) < _FAR else 66),
+            at=0.28,  # where no other arrow passes
         )
     elif x == to_x:
         aside = x + w * (0.25 if down else 0.75)

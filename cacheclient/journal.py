@@ -21,6 +21,9 @@ from cacheclient.errors import UnavailableError
 from cacheclient.keys import Glob
 
 _RETRY: Final = 0.1  # seconds between attempts while something is owed
+# After a failure the newest debt is tried for all, but for every so many attempts: what keeps it may not keep the
+# others (another shard, a pattern that takes long), and who listens only now is told of them (see ``hearsay``).
+_ROUND: Final = 10
 _BATCH: Final = 128  # tombstones on their way at once: what follows a failover must not delay the callers' own commands
 
 
@@ -49,6 +52,7 @@ class Journal:
         self._set: dict[str, Acknowledged] = {}
         self._owed: dict[Debt, object] = {}  # the object is new each time it is owed
         self._wake = asyncio.Event()
+        self._attempts = 0  # since the last that left nothing, or since this master
         self._task: asyncio.Task[None] | None = None
 
     def __len__(self) -> int:
@@ -99,6 +103,7 @@ class Journal:
         for debt, noted in self._recent.items():
             if noted >= horizon:
                 self._owed[debt] = object()
+        self._attempts = 0
         self._wake.set()
 
     def start(self) -> None:
@@ -116,18 +121,23 @@ class Journal:
         while True:
             await self._wake.wait()
             self._wake.clear()
-            if not await self._pay():
+            one_for_all = self._attempts % _ROUND
+            self._attempts += 1
+            if await self._pay(1 if one_for_all else _BATCH):
+                self._attempts = 0
+            else:
                 await asyncio.sleep(_RETRY)
                 self._wake.set()
 
-    async def _pay(self) -> bool:
-        """Send all that is owed; what does not get through stays. Return whether nothing is left.
+    async def _pay(self, first: int = _BATCH) -> bool:
+        """Send all that is owed, at most ``first`` to begin with; what does not get through stays.
 
-        The newest first: after a failover that is what was lost, if anything was.
+        Return whether nothing is left. The newest go first: after a failover that is what was lost, if anything was.
         """
         owed = list(reversed(self._owed.items()))
-        for start in range(0, len(owed), _BATCH):
-            batch = owed[start : start + _BATCH]
+        start, size = 0, first
+        while batch := owed[start : start + size]:
+            start, size = start + size, _BATCH
             results = await asyncio.gather(*(self._send(debt) for debt, _ in batch), return_exceptions=True)
             for (debt, since), result in zip(batch, results, strict=True):
                 if isinstance(result, BaseException):

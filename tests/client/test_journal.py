@@ -18,18 +18,21 @@ class Far:
 
     def __init__(self) -> None:
         self.away = False
+        self.never: set[str] = set()
         self.sent: list[str] = []
+        self.asked: list[str] = []
         self.at_once = self.most_at_once = 0
         self.go = asyncio.Event()
         self.go.set()
 
     async def send(self, debt: Debt) -> None:
+        self.asked.append(debt.name)
         self.at_once += 1
         self.most_at_once = max(self.most_at_once, self.at_once)
         try:
             await asyncio.sleep(0)
             await self.go.wait()
-            if self.away:
+            if self.away or debt.name in self.never:
                 raise UnavailableError("away")
             self.sent.append(debt.name)
         finally:
@@ -88,6 +91,46 @@ async def test_the_newest_goes_first(journal: Journal, far: Far) -> None:
     far.away = False
     await until(lambda: far.sent)
     assert far.sent[0] == "999"
+
+
+@pytest.fixture
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cacheclient.journal._RETRY", 0.001)
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_while_redis_is_away_one_is_tried_for_all_but_for_every_tenth_time(journal: Journal, far: Far) -> None:
+    far.away = True
+    for number in range(100):
+        journal.owe(Debt("key", str(number)))
+    await until(lambda: len(far.asked) >= 100 + 9 + 100)
+    newest_first = [str(number) for number in reversed(range(100))]
+    assert far.asked[: 100 + 9 + 100] == [*newest_first, *["99"] * 9, *newest_first]
+    far.away = False
+    await until(lambda: not len(journal))
+    assert far.sent == newest_first, "the first that gets through is followed by all"
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_a_debt_that_never_gets_through_keeps_no_other_for_ever(journal: Journal, far: Far) -> None:
+    far.away = True
+    for name in ("a", "b", "newest"):
+        journal.owe(Debt("key", name))
+    await until(lambda: len(far.asked) > 3)
+    far.never, far.away = {"newest"}, False
+    await until(lambda: sorted(far.sent) == ["a", "b"])
+    assert "newest" in journal
+    far.never = set()
+
+
+async def test_a_new_master_is_asked_for_all_at_once(journal: Journal, far: Far) -> None:
+    far.away = True
+    for name in "abc":
+        journal.owe(Debt("key", name))
+    await until(lambda: far.asked == ["c", "b", "a", "c"])
+    journal.replay()
+    await until(lambda: len(far.asked) == 7)
+    assert far.asked[4:] == ["c", "b", "a"]
 
 
 async def test_a_debt_made_anew_during_its_payment_is_paid_again(journal: Journal, far: Far) -> None:

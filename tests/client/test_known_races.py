@@ -1,12 +1,14 @@
 """The races by which caches of two tiers are known to serve what is old, and where each is shown to be closed here.
 
-Each is in a table of its module, which also runs it without its defence (see ``racing``).
+Each is in a table of its module, which also runs it without its defence (see ``racing``). Some are what a
+connection must withstand over which threads read by themselves.
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
-from typing import Final
+from typing import Any, Final
 
 import pytest
 
@@ -20,14 +22,17 @@ from tests.client import (
     test_tags,
 )
 from tests.client import (
+    test_lane_defences as lanes,
+)
+from tests.client import (
     test_races_of_clocks_and_processes as processes,
 )
-from tests.client.racing import Race
 
 TABLES: Final[tuple[ModuleType, ...]] = (
     test_races, processes, test_revalidation, test_stale, test_tags, test_patterns, test_copies, test_hearsay,
+    lanes,
 )  # fmt: skip
-KNOWN: Final[dict[str, tuple[Race, ...]]] = {
+KNOWN: Final[dict[str, tuple[Callable[..., Any], ...]]] = {
     "a reader loads the old row, a writer invalidates, the reader fills L2": (
         test_races.an_old_load_ends_after_an_invalidation,
         test_tags.a_tag_is_invalidated_during_a_load,
@@ -90,6 +95,17 @@ KNOWN: Final[dict[str, tuple[Race, ...]]] = {
         test_copies.a_value_is_changed_by_one_of_two_who_wait_for_its_load,
     ),
     "a fork shares a socket": (processes.a_fork_shares_a_socket,),
+    "an answer over a thread's own connection is late, torn or of another place": (
+        lanes.an_answer_trickles_in,
+        lanes.an_answer_is_too_short,
+        lanes.a_server_wants_a_password,
+        lanes.a_cache_lives_in_a_database_of_its_own,
+        lanes.a_read_that_is_out_of_time,
+    ),
+    "a thread's own connection is lost, or who leads has gone": (
+        lanes.a_lane_is_lost_and_the_next_cannot_be_opened,
+        lanes.threads_come_while_another_leads,
+    ),
     "a clock jumps": (
         processes.a_machine_sleeps_for_a_while,
         processes.the_server_s_clock_steps_back,

@@ -13,7 +13,6 @@ from dashboards.preview import page, picture
 from dashboards.preview.results import Choices, Prometheus, QueryError, Span
 
 _LONGEST: Final = 7 * 24 * 60  # minutes
-_DEFAULT: Final = page.PERIODS[1]
 _SETTLE: Final = 1.0  # seconds that the newest scrape may still be on its way into Prometheus
 _POLICY: Final = "default-src 'none'; style-src 'unsafe-inline'; script-src 'unsafe-inline'; connect-src 'self'"
 
@@ -28,9 +27,11 @@ class Boards(ThreadingHTTPServer):
         self.prometheus = prometheus
         super().__init__(address, _Handler)
 
-    def draw(self, uid: str, minutes: int, *, narrow: bool = False) -> str:
-        """Return the picture of a board over the last ``minutes``; a ``narrow`` one is for phones."""
-        span = Span.ending(time.time() - _SETTLE, minutes * 60.0)
+    def draw(self, uid: str, shown: page.Shown, *, narrow: bool = False) -> str:
+        """Return the picture of a board over the period ``shown``; a ``narrow`` one is for phones."""
+        newest = time.time() - _SETTLE
+        until = newest if shown.until is None else min(newest, shown.until)
+        span = Span.ending(until, shown.minutes * 60.0)
         try:
             choices = Choices(scrape_seconds=self.prometheus.scrape_seconds())
         except QueryError:
@@ -55,15 +56,16 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(HTTPStatus.NOT_FOUND, "text/plain", f"no such page; boards: {', '.join(boards)}")
             return
         try:
-            minutes = _minutes(url.query)
+            shown = _shown(url.query)
         except ValueError as error:
             self._send(HTTPStatus.BAD_REQUEST, "text/plain", str(error))
             return
-        drawn = self.server.draw(uid, minutes, narrow="narrow" in urllib.parse.parse_qs(url.query))
+        drawn = self.server.draw(uid, shown, narrow="narrow" in urllib.parse.parse_qs(url.query))
         if dot:
             self._send(HTTPStatus.OK, "image/svg+xml", drawn)
         else:
-            self._send(HTTPStatus.OK, "text/html", page.board(boards[uid], list(boards.values()), minutes, drawn))
+            text = page.board(boards[uid], list(boards.values()), shown, int(time.time()), drawn)
+            self._send(HTTPStatus.OK, "text/html", text)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the name that the base class gives it
         """Say nothing: a page that refreshes itself would fill the log."""
@@ -80,13 +82,18 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _minutes(query: str) -> int:
-    """Return the period that a request asks for, in minutes.
+def _shown(query: str) -> page.Shown:
+    """Return the period that a request asks for.
 
     Raises:
-        ValueError: if it is not a whole number from 1 to a week.
+        ValueError: if ``minutes`` or ``until`` is not a whole number within its limits.
     """
-    given = urllib.parse.parse_qs(query).get("minutes", [str(_DEFAULT)])[-1]
-    if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= _LONGEST:
-        raise ValueError(f"minutes={given[:20]}: a whole number from 1 to {_LONGEST}")
+    asked = urllib.parse.parse_qs(query)
+    limits = {"minutes": (1, _LONGEST), "until": (_LONGEST * 60, int(time.time()) + 1)}
+    return page.Shown(**{name: _whole(name, asked[name][-1], *limits[name]) for name in limits if name in asked})
+
+
+def _whole(name: str, given: str, least: int, most: int) -> int:
+    if not given.isascii() or not given.isdigit() or not least <= int(given[:12]) <= most:
+        raise ValueError(f"{name}={given[:20]}: a whole number from {least} to {most}")
     return int(given)

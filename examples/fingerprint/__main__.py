@@ -7,9 +7,11 @@ import json
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from dashboards.preview.page import Shown
 from examples.fingerprint.messages import Target
 from examples.fingerprint.report import ExitCode
 from examples.fingerprint.show import Plan, play
@@ -53,6 +55,9 @@ def main(arguments: Sequence[str] | None = None) -> ExitCode:
         print("interrupted: readers and writer have ended, the nodes run on", file=sys.stderr)
         return ExitCode.INTERRUPTED
     _print(result, screen, plan, environment.down_after)
+    if environment.boards_url is not None:
+        shown = Shown(minutes=5, until=int(time.time()))  # without: in a minute the figures would be of an idle cache
+        screen.note(f"The boards as of now: {environment.boards_url}/d/cache-1?{shown.query}")
     if options.json:
         options.json.write_text(json.dumps(result.to_dict(), indent=1) + "\n")
     return result.exit_code

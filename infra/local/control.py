@@ -126,6 +126,11 @@ class Environment:
         """Where the cache API answers; None if it does not run here."""
         return self._http("cache-api")
 
+    @property
+    def boards_url(self) -> str | None:
+        """Where the dashboards are served; None without Prometheus, of which they are drawn."""
+        return self._http("boards")
+
     def _http(self, name: str) -> str | None:
         found = self.state.processes.get(name)
         return f"http://{found.address}:{found.port}" if found else None

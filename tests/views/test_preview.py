@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
@@ -23,6 +24,7 @@ from dashboards import __main__ as command
 from dashboards.boards import BOARDS
 from dashboards.panels import Column, Query, at_least, graph, heatmap, stat, table, timeline
 from dashboards.preview import cells, lines, page, picture, scales, units
+from dashboards.preview.page import Shown
 from dashboards.preview.panel import Answer, Panel
 from dashboards.preview.results import Choices, Prometheus, Series, Span, legend
 from dashboards.preview.serve import Boards
@@ -292,13 +294,36 @@ def test_each_board_is_a_page_and_a_picture(site: tuple[str, int], number: int) 
     [
         ("/d/cache-9", 404, "cache-1, cache-2"), ("/d/cache-1.png", 404, "no such"), ("/etc/passwd", 404, "no such"),
         ("/d/cache-1?minutes=0", 400, "minutes=0: a whole number from 1 to 10080"),
-        ("/d/cache-1?minutes=1e9", 400, "minutes=1e9"), ("/d/cache-1.svg?minutes=99999999999999", 400, "whole number"),
+        ("/d/cache-1?minutes=1e9", 400, "minutes=1e9"), ("/d/cache-1?until=now", 400, "until=now: a whole number from"),
+        ("/d/cache-1?until=99999999999", 400, "until=99999999999"), ("/d/cache-1?until=1", 400, "from 604800 to"),
+        ("/d/cache-1.svg?minutes=99999999999999", 400, "whole number"),
     ],
 )  # fmt: skip
 def test_what_is_not_there_is_refused_with_a_word(site: tuple[str, int], path: str, status: int, says: str) -> None:
     found, _, text = fetch(site, path)
     assert found == status
     assert says in text
+
+
+def test_a_period_that_is_over_keeps_its_end_and_is_not_refreshed(site: tuple[str, int]) -> None:
+    until = int(time.time()) - 3600
+    _, _, text = fetch(site, f"/d/cache-1?minutes=5&until={until}")
+    assert f'data-picture="/d/cache-1.svg?minutes=5&amp;until={until}" data-until="{until}"' in text
+    assert f'href="/d/cache-2?minutes=5&amp;until={until}"' in text, "the other boards show the same period"
+    assert f'href="/d/cache-1?minutes=60&amp;until={until}"' in text
+    _, _, drawing = fetch(site, f"/d/cache-1.svg?minutes=5&until={until}")
+    assert time.strftime("to %H:%M:%S", time.localtime(until - until % 2)) in drawing, "aligned to steps of two seconds"
+
+
+def test_periods_follow_each_other_up_to_now() -> None:
+    now = 1_700_000_000
+    earlier = Shown(minutes=5).moved(-1, now)
+    assert earlier == Shown(minutes=5, until=now - 300)
+    assert earlier.moved(-1, now) == Shown(minutes=5, until=now - 600)
+    assert earlier.moved(1, now) == Shown(minutes=5), "up to now, and refreshed again"
+    page_of = page.board({"uid": "cache-1", "title": ""}, [], earlier, now, "")
+    assert [words for words in ("earlier", "later", "now") if f">{words}</a>" in page_of] == ["earlier", "later", "now"]
+    assert ">later</a>" not in page.board({"uid": "cache-1", "title": ""}, [], Shown(), now, "")
 
 
 def test_a_browser_shows_the_board_and_refreshes_it(site: tuple[str, int], tmp_path: Path) -> None:
@@ -319,7 +344,7 @@ def test_a_browser_shows_the_board_and_refreshes_it(site: tuple[str, int], tmp_p
 
 
 def test_a_page_without_a_newer_picture_keeps_the_one_it_has() -> None:
-    text = page.board({"uid": "cache-1", "title": "<T>"}, [], 5, "<svg>old</svg>")
+    text = page.board({"uid": "cache-1", "title": "<T>"}, [], Shown(), 0, "<svg>old</svg>")
     assert "<svg>old</svg>" in text
     assert "&lt;T&gt;" in text
     assert "no newer picture" in text

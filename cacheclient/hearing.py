@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from collections.abc import Callable, Sequence
 from typing import Final
 
@@ -22,7 +21,7 @@ from cacheclient.auditor import Auditor
 from cacheclient.clock import Clock
 from cacheclient.events import Event, EventType, Priority
 from cacheclient.flights import Flights
-from cacheclient.keys import Glob, KeySpace
+from cacheclient.keys import Glob, KeySpace, may_reach
 from cacheclient.local import Local
 from cacheclient.propagation import Propagation
 from cacheclient.revalidation import Revalidation
@@ -34,7 +33,6 @@ from cacheclient.witness import Witnesses
 
 _LOW_DELAY: Final = 0.25  # seconds for which patterns of low priority are gathered
 _MAX_WAITING: Final = 1000  # different patterns that may wait
-_LITERAL: Final = re.compile(r"[^*?\[\\]*")
 _log = logging.getLogger("cacheclient")
 
 
@@ -138,9 +136,7 @@ class Hearing:
 
     def prewarm(self, event: Event) -> None:
         """Tell those who asked for pre-warms of ``event``, if it may concern this namespace."""
-        match = _LITERAL.match(event.key_pattern)
-        head, prefix = match[0] if match else "", self._space.prefix
-        if not (head.startswith(prefix) or prefix.startswith(head)):
+        if not may_reach(event.key_pattern, self._space.prefix):
             return
         for callback in self._prewarmers:
             try:

@@ -18,18 +18,16 @@ when it tries to repeat an invalidation on the new master counts as well.
 
 from __future__ import annotations
 
-import re
 from collections import OrderedDict
 from typing import Final, NamedTuple
 
 from cacheclient.clock import Clock, ServerClock
 from cacheclient.entry import Tagged
 from cacheclient.events import Event, EventType
-from cacheclient.keys import Glob, KeySpace
+from cacheclient.keys import Glob, KeySpace, may_reach
 
 _MAX_KEYS: Final = 10_000  # keys and tags remembered: the latest
 _MAX_PATTERNS: Final = 100  # likewise; each is compared with every key that is read after a failover
-_LITERAL: Final = re.compile(r"[^*?\[\\]*")
 
 
 class _Told(NamedTuple):
@@ -92,12 +90,9 @@ class Hearsay:
 
     def _concerns(self, glob: Glob) -> bool:
         """Whether this cache may read what ``glob`` matches."""
-        prefix = self._space.prefix
         if glob.literal is not None:
-            return glob.literal.startswith((prefix, self._space.tag_prefix))
-        found = _LITERAL.match(glob.pattern)
-        head = found[0] if found else ""
-        return head.startswith(prefix) or prefix.startswith(head)
+            return glob.literal.startswith((self._space.prefix, self._space.tag_prefix))
+        return may_reach(glob.pattern, self._space.prefix)
 
 
 def _remember(all_told: OrderedDict[str, _Told], name: str, told: _Told, most: int) -> None:

@@ -20,6 +20,7 @@ MAX_ID_BYTES: Final = 512
 _MAX_PATTERN: Final = 2048  # the longest key with a namespace, every character escaped
 _BACKSLASH: Final = ord("\\")
 _LAST_ASCII: Final = 127
+_SPECIAL: Final = re.compile(r"[*?\[\\]")
 _STAR: Final = b".*"  # nothing else in the regular expression of a glob reads so: literal stars are escaped
 
 
@@ -130,9 +131,15 @@ class Glob:
         return self._regex.fullmatch(key.encode()) is not None
 
 
+def may_reach(pattern: str, prefix: str) -> bool:
+    """Return whether ``pattern`` may match keys under ``prefix``, by what is before its first wildcard."""
+    head = _SPECIAL.split(pattern, maxsplit=1)[0]
+    return head.startswith(prefix) or prefix.startswith(head)
+
+
 def escape(text: str) -> str:
     """Return the glob that matches ``text`` and nothing else."""
-    return re.sub(r"([*?\[\\])", r"\\\1", text)
+    return _SPECIAL.sub(r"\\\g<0>", text)
 
 
 def _glob_parts(pattern: bytes) -> Iterator[tuple[bytes, bool]]:

@@ -29,6 +29,7 @@ import msgspec
 from cacheclient import entry
 from cacheclient.clock import Clock
 from cacheclient.codec import Codec, KeyedCodec, for_name
+from cacheclient.codec.protocol import PLAIN
 from cacheclient.entry import KEPT, NEGATIVE, Envelope
 from cacheclient.errors import CodecError, ConfigurationError, UnavailableError
 from cacheclient.keys import KeySpace
@@ -41,7 +42,6 @@ MAX_ERRORS: Final = 100  # told one by one; all are counted
 _STEP: Final = 200  # keys looked at in one step of SCAN
 _REMEMBERED: Final = 7 * 86_400  # seconds for which an interrupted migration can go on where it was
 _PAUSES: Final = (0.05, 0.2, 1.0, 5.0, 15.0)  # seconds between attempts while Redis does not answer
-_PLAIN: Final = {1: "msgpack", 2: "json", 3: "raw"}
 
 Transform = Callable[[Any], Any]
 
@@ -290,8 +290,8 @@ class Migrator:
 
 def _reader(codec_id: int, own: Codec, *, transformed: bool) -> Codec:
     """Return what decodes the old values: the plain codec of that id, to plain types, or the cache's own."""
-    if transformed and codec_id in _PLAIN:
-        return for_name(_PLAIN[codec_id])
+    if transformed and codec_id in PLAIN:
+        return for_name(PLAIN[codec_id])
     if codec_id != own.id:
         raise CodecError(f"codec {codec_id}: say what the old codec was")
     return own

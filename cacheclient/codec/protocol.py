@@ -10,7 +10,7 @@ from cacheclient.errors import ConfigurationError
 
 FIRST_OWN_ID: Final = 16  # 1-15 are cachestack's, 16-255 the application's
 
-_PLAIN: Final = {1: "msgpack", 2: "json", 3: "raw"}
+PLAIN: Final = {1: "msgpack", 2: "json", 3: "raw"}  # codecs without layers, by the id stored with an entry
 
 
 class Codec(Protocol):
@@ -74,7 +74,7 @@ def codec_name(codec_id: int) -> str:
     if codec_id >= FIRST_OWN_ID:
         return f"own ({codec_id})"
     layers = (layer for layer in Layer if codec_id & layer)
-    return "+".join([_PLAIN.get(codec_id & 3, "unknown"), *(str(layer.name).lower() for layer in layers)])
+    return "+".join([PLAIN.get(codec_id & 3, "unknown"), *(str(layer.name).lower() for layer in layers)])
 
 
 def optional(module: str, extra: str) -> Any:

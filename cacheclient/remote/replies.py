@@ -22,13 +22,12 @@ _KINDS: Final = {
     "MOVED": ErrorType.READONLY,
     "CLUSTERDOWN": ErrorType.CONNECTION,
 }
-_REDIRECTION: Final = re.compile(r"Redis refused: (MOVED|ASK) (\d+) (\S+):(\d+)")
+_REDIRECTION: Final = re.compile(r"Redis refused: (MOVED|ASK) \d+ (\S+):(\d+)")
 
 
 class Redirection(NamedTuple):
     """Who has the slot now, or (``asking``) has those of its keys that have moved already."""
 
-    slot: int
     address: Address
     asking: bool
 
@@ -48,5 +47,5 @@ def redirection(error: UnavailableError) -> Redirection | None:
     found = _REDIRECTION.match(str(error))
     if found is None:
         return None
-    word, slot, host, port = found.groups()
-    return Redirection(int(slot), Address(host, int(port)), asking=word == "ASK")
+    word, host, port = found.groups()
+    return Redirection(Address(host, int(port)), asking=word == "ASK")

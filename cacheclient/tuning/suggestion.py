@@ -9,7 +9,6 @@ import msgspec
 from cacheclient.contract import SIZES
 from cacheclient.sizing import Curve
 
-GIB: Final = 2**30
 _WORTH: Final = 0.01  # of the hit rate: what less than this is gained for is no reason to pay for memory
 
 
@@ -42,9 +41,9 @@ def suggestion(curve: Curve | None, memory: Memory | None, wanted: float) -> str
     more = memory.allowed * (SIZES[best] - 1)
     return (
         f"{told}; {best} the memory ({_gib(memory.allowed * SIZES[best])}) would have {rates[best]:.1%}, for "
-        f"${more / GIB * memory.per_gib_month:,.2f} more a month on each server"
+        f"${more / 2**30 * memory.per_gib_month:,.2f} more a month on each server"
     )
 
 
 def _gib(size: float) -> str:
-    return f"{size / GIB:.2f} GiB"
+    return f"{size / 2**30:.2f} GiB"

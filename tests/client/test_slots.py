@@ -92,7 +92,7 @@ def test_a_shard_is_continued_by_whoever_serves_most_of_its_slots() -> None:
 
 
 def test_a_node_says_where_to_go() -> None:
-    assert redirection(refused("MOVED 42 10.0.0.1:7000")) == Redirection(42, Address("10.0.0.1", 7000), asking=False)
-    assert redirection(refused("ASK 42 ::1:7000")) == Redirection(42, Address("::1", 7000), asking=True)
+    assert redirection(refused("MOVED 42 10.0.0.1:7000")) == Redirection(Address("10.0.0.1", 7000), asking=False)
+    assert redirection(refused("ASK 42 ::1:7000")) == Redirection(Address("::1", 7000), asking=True)
     assert redirection(refused("MOVED 42 :7000")) is None  # it does not know the host: the next survey will
     assert redirection(UnavailableError("no answer")) is None

@@ -6,7 +6,8 @@ import re
 from typing import Final
 
 from cacheclient.contract import RedisUser
-from infra.redis_conf import MIB, RedisConf, acl_text
+from infra.quantities import MIB
+from infra.redis_conf import RedisConf, acl_text
 
 _USED_BY: Final = {
     RedisUser.APP: "clients",

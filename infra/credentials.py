@@ -12,10 +12,9 @@ import secrets
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import yaml
 
-from cacheclient.contract import EXPORTER_AUTH_FILE, SENTINEL_AUTH_FILE, RedisUser
+from cacheclient.contract import EXPORTER_AUTH_FILE
 from infra import rotation, settings, stack_files
 from infra.exporter import sidecar_passwords
 from infra.local.control import Environment
@@ -27,7 +26,6 @@ from infra.settings_schema import Passwords
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_PASSWORD_BYTES: Final = 32
 _HELP: Final = """\
 Make the passwords of a stack's Redis set, at random, and print them once. Nothing is stored here.
 
@@ -54,14 +52,13 @@ settings, or a Secret that the stack declares (the way out is printed)."""
 
 def generate() -> Passwords:
     """Return new passwords of 256 random bits each."""
-    return Passwords(**{field: secrets.token_urlsafe(_PASSWORD_BYTES) for field in Passwords.__struct_fields__})
+    return Passwords(**{field: secrets.token_urlsafe(rotation.PASSWORD_BYTES) for field in Passwords.__struct_fields__})
 
 
 def secret_files(passwords: Passwords) -> dict[str, str]:
     """Return the Secret's content: a file per Redis user, that of the Sentinels, and the exporters' own format."""
-    files = {user.value: passwords.of(user) for user in RedisUser}
-    files[SENTINEL_AUTH_FILE] = passwords.sentinel_auth
-    return files | {EXPORTER_AUTH_FILE: sidecar_passwords(passwords.of(RedisUser.EXPORTER), passwords.sentinel_auth)}
+    exporters = sidecar_passwords(passwords.exporter, passwords.sentinel_auth)
+    return passwords.files() | {EXPORTER_AUTH_FILE: exporters}
 
 
 def secret_manifest(name: str, namespace: str, passwords: Passwords) -> dict[str, Any]:
@@ -94,8 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 2
     passwords = generate()
     if options.json:
-        names = {field.encode_name: getattr(passwords, field.name) for field in msgspec.structs.fields(Passwords)}
-        sys.stdout.write(json.dumps(names) + "\n")
+        sys.stdout.write(json.dumps(passwords.files()) + "\n")
     else:
         sys.stdout.write(yaml.safe_dump(secret_manifest(stack.secret_name, stack.namespace, passwords)))
     return 0

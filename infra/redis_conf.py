@@ -35,8 +35,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from cacheclient.contract import SENTINEL_AUTH_FILE, WARMED_AT, BackupKey, Channel, RedisUser, TlsFile
-
-MIB: Final = 1024 * 1024
+from infra.quantities import MIB
 
 MAXMEMORY_SHARE: Final = 0.60
 """Share of the memory limit that data may use: a fork for a snapshot copies the pages written meanwhile, and a full

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from cacheclient.contract import (
     ACL_CONF,
     EXPORTER_AUTH_FILE,
+    PASSWORD_FILES,
     REDIS_CONF,
     SENTINEL_AUTH_FILE,
     SENTINEL_CONF,
@@ -30,7 +31,7 @@ from infra.exporter import exporter_address, exporter_tls
 from infra.node_sets import NodeSetSpec
 from infra.quantities import size_bytes
 from infra.redis_conf import RedisConf, SentinelConf, Tls, acl_text, redis_conf, sentinel_conf
-from infra.topology import FILES_DIR, RESTORE_CONFIG_MAP, host, redis_hosts, sentinel_hosts
+from infra.topology import DATA_DIR, FILES_DIR, RESTORE_CONFIG_MAP, host, redis_hosts, sentinel_hosts
 from infra.workloads import Scope
 
 if TYPE_CHECKING:
@@ -40,7 +41,6 @@ if TYPE_CHECKING:
 
     from infra.settings import Settings
 
-DATA_DIR: Final = "/data"
 RUN_DIR: Final = "/run/cachestack"
 RESTORE_DIR: Final = "/etc/cachestack/restore"
 SECRET_DIR: Final = "/etc/cachestack/secrets"  # noqa: S105  a path
@@ -48,7 +48,6 @@ EXPORTER_DIR: Final = "/etc/cachestack/exporter"
 TLS_DIR: Final = "/etc/cachestack/tls"
 TLS_VERSION: Final = "cachestack/tls-version"
 
-REDIS_KEYS: Final = (*(user.value for user in RedisUser), SENTINEL_AUTH_FILE)
 SENTINEL_KEYS: Final = (RedisUser.SENTINEL.value, RedisUser.OPS.value, SENTINEL_AUTH_FILE)
 
 # The stop hook has 25 s of its own; the rest is for the last fsync and a slow disk.
@@ -237,7 +236,7 @@ def _pod(
     containers: Sequence[ContainerArgsDict],
 ) -> PodSpecArgsDict:
     is_redis = component is Component.REDIS
-    keys = REDIS_KEYS if is_redis else SENTINEL_KEYS
+    keys = PASSWORD_FILES if is_redis else SENTINEL_KEYS
     pod: PodSpecArgsDict = {
         "service_account_name": component.value,
         "automount_service_account_token": False,

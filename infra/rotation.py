@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from cacheclient.contract import (
     ALTERNATE_SUFFIX,
     EXPORTER_AUTH_FILE,
+    PASSWORD_FILES,
     ROTATION_FILE,
     SENTINEL_AUTH_FILE,
     Component,
@@ -32,11 +33,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
 Files = dict[str, str]
-NAMES: Final = (*(user.value for user in RedisUser), SENTINEL_AUTH_FILE)
 PASSWORD_BYTES: Final = 32
 # What a pod's script digests, in its order.
 MOUNTED_BY: Final = {
-    Component.REDIS: NAMES,
+    Component.REDIS: PASSWORD_FILES,
     Component.SENTINEL: (SENTINEL_AUTH_FILE, RedisUser.SENTINEL.value),
 }
 STEPS: Final = {
@@ -101,11 +101,11 @@ def changed(files: Mapping[str, str], step: str) -> Files:
     Raises:
         RotationError: if a password is missing: this is not the Secret of a set.
     """
-    if missing := [name for name in NAMES if not files.get(name)]:
+    if missing := [name for name in PASSWORD_FILES if not files.get(name)]:
         raise RotationError(f"the Secret has no {', '.join(missing)}")
     result = dict(files)
     begun = result.get(ROTATION_FILE, "").strip() == step
-    for name in NAMES if not begun else ():
+    for name in PASSWORD_FILES if not begun else ():
         alternate = f"{name}{ALTERNATE_SUFFIX}"
         if step == "add":
             result[alternate] = secrets.token_urlsafe(PASSWORD_BYTES)

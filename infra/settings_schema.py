@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import msgspec
 
-from cacheclient.contract import SENTINEL_AUTH_FILE, RedisUser
+from cacheclient.contract import SENTINEL_AUTH_FILE
 from infra.setting_types import (
     CacheNamespace,
     CacheVersion,
@@ -186,9 +186,10 @@ class Passwords(Group, frozen=True, kw_only=True):
     def __repr__(self) -> str:
         return "Passwords(***)"
 
-    def of(self, user: RedisUser) -> str:
-        """Return the password of a Redis user."""
-        return str(getattr(self, user.value))
+    def files(self) -> dict[str, str]:
+        """Return each password by the name of its file."""
+        files: dict[str, str] = msgspec.to_builtins(self)
+        return files
 
 
 class Settings(Group, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from infra.settings import Settings
 
 CLAIM: Final = "data"  # the volume claim of each pod: data-redis-0
+DATA_DIR: Final = "/data"  # where a Redis pod mounts it
 FILES_DIR: Final = "/etc/cachestack/files"
 RESTORE_CONFIG_MAP: Final = "cache-restore"  # there only while a restore runs; every node mounts it, if it is there
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Final
 
+from cacheclient.contract.in_redis import RedisUser
+
 
 class Script(StrEnum):
     """File names of the shell scripts, as mounted in the pods and as run by the local environment."""
@@ -39,6 +41,7 @@ class TlsFile(StrEnum):
 
 
 SENTINEL_AUTH_FILE: Final = "sentinel-auth"
+PASSWORD_FILES: Final = (*(user.value for user in RedisUser), SENTINEL_AUTH_FILE)  # all that there are
 # While passwords are rotated, a file of this suffix beside a password holds the other one that is valid.
 ALTERNATE_SUFFIX: Final = ".alt"
 ROTATION_FILE: Final = "rotation"  # beside the passwords: the step of a rotation that is under way

@@ -7,8 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
-from cacheclient.contract import EXPORTER_AUTH_FILE
-from infra import rotation
+from cacheclient.contract import EXPORTER_AUTH_FILE, PASSWORD_FILES
 from infra.deploy.steps import Manifests, Way
 from infra.policy.workload import pod_templates
 from infra.settings import Settings
@@ -164,7 +163,7 @@ def lacking(stack: str, settings: Settings, manifests: Manifests, present: Mappi
     if settings.warmup.secret_name in wanted:
         wanted[settings.warmup.secret_name] |= {PLAN_KEY}
     if settings.secret_name in wanted:
-        wanted[settings.secret_name] |= {*rotation.NAMES, EXPORTER_AUTH_FILE}
+        wanted[settings.secret_name] |= {*PASSWORD_FILES, EXPORTER_AUTH_FILE}
     found = []
     for name, files in sorted(wanted.items()):
         fix = _remedy(stack, settings, name, files)

@@ -24,9 +24,8 @@ from infra.jobs.manifest import Manifest
 from infra.jobs.progress import say
 from infra.jobs.redis_set import count_keys, parse_info
 from infra.jobs.restoring import Survey
-from infra.topology import CLAIM, FILES_DIR, RESTORE_CONFIG_MAP, pod_names
+from infra.topology import CLAIM, DATA_DIR, FILES_DIR, RESTORE_CONFIG_MAP, pod_names
 
-DATA_DIR: Final = "/data"
 JOB_SECONDS: Final = 1200.0
 STOP_SECONDS: Final = 180.0
 READY_SECONDS: Final = 300.0

@@ -8,7 +8,8 @@ import time
 from datetime import UTC, datetime
 from typing import Final, Self, TextIO
 
-MIB: Final = 1024 * 1024
+from infra.quantities import MIB
+
 _WIDTH: Final = 24
 _BAR_EVERY: Final = 0.1
 _LINE_EVERY: Final = 10.0

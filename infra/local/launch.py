@@ -12,7 +12,15 @@ from typing import Final
 import msgspec
 
 from alerts.rules import prometheus_yaml
-from cacheclient.contract import ACL_CONF, REDIS_CONF, SENTINEL_AUTH_FILE, SENTINEL_CONF, RedisUser, set_name
+from cacheclient.contract import (
+    ACL_CONF,
+    PASSWORD_FILES,
+    REDIS_CONF,
+    SENTINEL_AUTH_FILE,
+    SENTINEL_CONF,
+    RedisUser,
+    set_name,
+)
 from infra.local import grafana, node, ports, process, programs, readiness, scrape
 from infra.local.binaries import HOW_TO_GET, Binaries, require_tls
 from infra.local.errors import LocalError
@@ -108,7 +116,7 @@ def _write_files(places: Places, binaries: Binaries, down_after: float, *, tls: 
     inside = (places.secrets, places.conf, places.data, places.run, places.logs, places.bin, places.discovery)
     for place in (places.root, *inside):
         place.mkdir(mode=0o700, parents=True, exist_ok=True)
-    for name in (*RedisUser, SENTINEL_AUTH_FILE, programs.ADMIN_TOKEN):
+    for name in (*PASSWORD_FILES, programs.ADMIN_TOKEN):
         _write_secret(places.secrets / name, secrets.token_urlsafe(24))
     if tls:
         _write_certificates(places)

@@ -25,7 +25,8 @@ from infra import topology
 from infra.exporter import exporter_tls
 from infra.local.binaries import Binaries
 from infra.local.state import Places, Process, State
-from infra.redis_conf import MIB, RedisConf, SentinelConf, Tls
+from infra.quantities import MIB
+from infra.redis_conf import RedisConf, SentinelConf, Tls
 
 STACK: Final = "local"
 LOOPBACK: Final = "127.0.0.1"

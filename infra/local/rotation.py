@@ -6,7 +6,7 @@ import subprocess
 from collections.abc import Sequence
 from typing import Final
 
-from cacheclient.contract import ALTERNATE_SUFFIX, EXPORTER_AUTH_FILE, ROTATION_FILE, Script
+from cacheclient.contract import ALTERNATE_SUFFIX, EXPORTER_AUTH_FILE, PASSWORD_FILES, ROTATION_FILE, Script
 from infra import rotation
 from infra.local import launch, process, programs
 from infra.local.control import Environment
@@ -70,4 +70,4 @@ class LocalTarget:
 
 
 def _names() -> set[str]:
-    return {f"{name}{suffix}" for name in rotation.NAMES for suffix in ("", ALTERNATE_SUFFIX)}
+    return {f"{name}{suffix}" for name in PASSWORD_FILES for suffix in ("", ALTERNATE_SUFFIX)}

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from cacheclient.contract import EXPORTER_AUTH_FILE
-from infra import render, rotation, settings
+from cacheclient.contract import EXPORTER_AUTH_FILE, PASSWORD_FILES
+from infra import render, settings
 from infra.deploy import hit_rate, running, steps, waiting
 from infra.deploy.actions import Deployment
 from infra.deploy.running import Report
@@ -28,7 +28,7 @@ done 3<"$FAKE/rules.${0##*/}"
 """
 OTHERS = "echo cache-api-admin ann; echo cache-warm warm.toml"
 # What a cluster says on which everything goes well.
-SECRET = " ".join(("redis-auth", *rotation.NAMES, EXPORTER_AUTH_FILE))
+SECRET = " ".join(("redis-auth", *PASSWORD_FILES, EXPORTER_AUTH_FILE))
 WELL = {
     "api-resources *": "echo servicemonitors.monitoring.coreos.com prometheusrules.monitoring.coreos.com",
     "get storageclass *": "cat $FAKE/classes",

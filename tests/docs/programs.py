@@ -24,7 +24,8 @@ from typer.core import TyperGroup
 from cacheclient.cli import main
 from cacheclient.contract import RedisUser
 from handbook.pages import ROOT
-from infra.redis_conf import MIB, RedisConf, acl_text
+from infra.quantities import MIB
+from infra.redis_conf import RedisConf, acl_text
 from tests.docs import blocks
 
 BY_OTHERS: Final = {

@@ -13,7 +13,7 @@ import pytest
 import yaml
 from pulumi.automation import ConfigValue
 
-from cacheclient.contract import Component, RedisUser
+from cacheclient.contract import Component
 from infra import credentials
 from tests.e2e.cluster import Cluster, eventually, fewest_ready, kubectl, require_cluster, settings_of_this_cluster
 from tests.engine.on_cluster import OnCluster
@@ -36,7 +36,7 @@ def up(tmp_path_factory: pytest.TempPathFactory, record: Record) -> Iterator[tup
             path, _, value = setting.partition("=")
             engine.set(path, yaml.safe_load(value))
         made = credentials.generate()
-        passwords = {user.value: made.of(user) for user in RedisUser} | {"sentinel-auth": made.sentinel_auth}
+        passwords = made.files()
         engine.stack.set_config("passwords", ConfigValue(json.dumps(passwords), secret=True))
         try:
             began = time.monotonic()

@@ -12,7 +12,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from cacheclient.contract import APP_NAME, SENTINEL_AUTH_FILE, Component, Label, Port, RedisUser
+from cacheclient.contract import APP_NAME, PASSWORD_FILES, SENTINEL_AUTH_FILE, Component, Label, Port, RedisUser
 from infra import rotation, settings
 from infra.kubectl_rotation import KubectlTarget
 from tests.e2e.cluster import (
@@ -113,7 +113,7 @@ def test_passwords_change_under_traffic_and_the_old_ones_are_refused(cluster: Cl
 
     after = target.read()
     assert after.keys() == before.keys()
-    assert not [name for name in rotation.NAMES if after[name] == before[name]]
+    assert not [name for name in PASSWORD_FILES if after[name] == before[name]]
     everybody = sorted(answers(cluster, before))
     assert len(everybody) == 3 * len(RedisUser) + 3
     assert sorted(refused(cluster, before)) == everybody

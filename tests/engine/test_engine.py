@@ -12,7 +12,7 @@ import pytest
 from pulumi.automation import CommandError, ConfigValue
 from pulumi_kubernetes.core.v1 import PersistentVolumeClaim
 
-from cacheclient.contract import APP_NAME, RedisUser
+from cacheclient.contract import APP_NAME
 from infra import credentials, node_sets
 from infra.render import render
 from tests.engine.provider import Memory, identity
@@ -163,7 +163,7 @@ def test_the_cli_itself_refuses_a_value_of_another_type(dev: Session) -> None:
 
 def test_passwords_of_a_stack_are_encrypted_in_its_state_and_in_the_clear_in_its_secret_only(dev: Session) -> None:
     made = credentials.generate()
-    given = {user.value: made.of(user) for user in RedisUser} | {"sentinel-auth": made.sentinel_auth}
+    given = made.files()
     dev.stack.set_config("passwords", ConfigValue(json.dumps(given), secret=True))
     assert changes(dev.up()) == [("create", "auth")]
     held = objects(dev)["Secret cache-dev/redis-auth"]["stringData"]
@@ -183,7 +183,7 @@ def test_a_secret_that_leaves_the_stack_stays_in_the_cluster_and_no_pod_is_touch
 ) -> None:
     session = brought_up(stack)
     made = credentials.generate()
-    given = {user.value: made.of(user) for user in RedisUser} | {"sentinel-auth": made.sentinel_auth}
+    given = made.files()
     session.stack.set_config("passwords", ConfigValue(json.dumps(given), secret=True))
     session.up()
     before = objects(session)

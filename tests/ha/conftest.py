@@ -15,10 +15,9 @@ import pytest
 
 from cacheclient.contract import (
     ACL_CONF,
+    PASSWORD_FILES,
     REDIS_CONF,
-    SENTINEL_AUTH_FILE,
     SENTINEL_CONF,
-    RedisUser,
     Script,
     ScriptBudget,
     ScriptEnv,
@@ -28,7 +27,8 @@ from infra.local.control import Environment
 from infra.local.errors import LocalError
 from infra.local.programs import script
 from infra.local.state import Places
-from infra.redis_conf import MIB, RedisConf, SentinelConf, acl_text, redis_conf, sentinel_conf
+from infra.quantities import MIB
+from infra.redis_conf import RedisConf, SentinelConf, acl_text, redis_conf, sentinel_conf
 from tests.drill.traffic import healed
 
 REDIS = ("redis-0", "redis-1", "redis-2")
@@ -95,7 +95,7 @@ class Stage:
         for name, text in (("redis-cli", FAKE_CLI), ("getent", FAKE_GETENT), ("server", FAKE_SERVER)):
             (root / "bin" / name).write_text(text)
             (root / "bin" / name).chmod(0o755)
-        for name in (*RedisUser, SENTINEL_AUTH_FILE):
+        for name in PASSWORD_FILES:
             (self.secrets / name).write_text(f"password-of-{name}\n")
         for host in REDIS:
             self.resolves(host)

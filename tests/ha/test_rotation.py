@@ -12,7 +12,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from cacheclient import AsyncCache
-from cacheclient.contract import SENTINEL_AUTH_FILE, Env, RedisUser, Script
+from cacheclient.contract import PASSWORD_FILES, SENTINEL_AUTH_FILE, Env, RedisUser, Script
 from infra import credentials, rotation
 from infra.local import control, process
 from infra.local.rotation import LocalTarget
@@ -56,7 +56,7 @@ def test_a_secret_without_all_passwords_is_refused_by_name() -> None:
 
 
 def test_the_scripts_digest_what_is_mounted_as_the_command_expects(stage: Stage) -> None:
-    files = {name: f"password-of-{name}" for name in rotation.NAMES} | {"app.alt": "another", "sentinel.alt": "other"}
+    files = {name: f"password-of-{name}" for name in PASSWORD_FILES} | {"app.alt": "another", "sentinel.alt": "other"}
     for name in ("app.alt", "sentinel.alt"):
         (stage.secrets / name).write_text(files[name])
     for script, (component, names) in zip(
@@ -72,7 +72,7 @@ OTHER_CHANGES = ("CONFIG SET masterauth", "SENTINEL CONFIG SET sentinel-pass", "
 def nodes_accept_every_change(stage: Stage) -> None:
     for command in OTHER_CHANGES:
         stage.answer("127.0.0.1", command, "OK")
-    hashes = {name: hashlib.sha256(f"password-of-{name}".encode()).hexdigest() for name in rotation.NAMES}
+    hashes = {name: hashlib.sha256(f"password-of-{name}".encode()).hexdigest() for name in PASSWORD_FILES}
     for user in RedisUser:
         stage.answer("127.0.0.1", f"ACL SETUSER {user} resetpass #{hashes[user]}", "OK")
     stage.answer("127.0.0.1", f"ACL SETUSER default resetpass #{hashes[SENTINEL_AUTH_FILE]}", "OK")
@@ -162,7 +162,7 @@ def login(environment: Environment, user: str, password: str) -> bool:
 def assert_only_the_new_ones_are_valid(environment: Environment, before: rotation.Files) -> None:
     after = LocalTarget(environment).read()
     assert after.keys() == before.keys()
-    assert not [name for name in rotation.NAMES if after[name] == before[name]]
+    assert not [name for name in PASSWORD_FILES if after[name] == before[name]]
     for user in set(RedisUser) - {RedisUser.SENTINEL}:
         assert login(environment, user, after[user])
         assert not login(environment, user, before[user])

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from cacheclient.contract import WARMED_AT, Channel, RedisUser
-from infra.redis_conf import MIB, RedisConf, SentinelConf, Tls, acl_text, maxmemory_bytes, redis_conf, sentinel_conf
+from infra.quantities import MIB
+from infra.redis_conf import RedisConf, SentinelConf, Tls, acl_text, maxmemory_bytes, redis_conf, sentinel_conf
 
 
 def directives(text: str) -> dict[str, str]:

@@ -12,7 +12,7 @@ import pulumi_kubernetes as kubernetes
 import pytest
 import yaml
 
-from cacheclient.contract import EXPORTER_AUTH_FILE, SENTINEL_AUTH_FILE, RedisUser
+from cacheclient.contract import EXPORTER_AUTH_FILE, PASSWORD_FILES, SENTINEL_AUTH_FILE
 from infra import credentials, program, recorder, render
 from infra.settings_schema import Passwords
 
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 
 def passwords() -> dict[str, str]:
-    made = credentials.generate()
-    return {user.value: made.of(user) for user in RedisUser} | {SENTINEL_AUTH_FILE: made.sentinel_auth}
+    return credentials.generate().files()
 
 
 def config_map(logical: str, data: Any, name: str = "c") -> None:
@@ -263,7 +262,7 @@ def test_the_credentials_command_prints_a_secret_with_fresh_passwords(capsys: py
         secrets.append(yaml.safe_load(capsys.readouterr().out))
     files, again = (secret["stringData"] for secret in secrets)
     assert secrets[0]["metadata"] == {"name": "redis-auth", "namespace": "cache-dev"}
-    assert files.keys() == {*RedisUser, SENTINEL_AUTH_FILE, EXPORTER_AUTH_FILE}
+    assert files.keys() == {*PASSWORD_FILES, EXPORTER_AUTH_FILE}
     assert not set(files.values()) & set(again.values())
     addresses = json.loads(files[EXPORTER_AUTH_FILE])
     assert addresses["redis://exporter@127.0.0.1:6379"] == addresses["redis://127.0.0.1:6379"] == files["exporter"]
@@ -284,4 +283,4 @@ def test_credentials_of_an_unknown_stack_are_refused(capsys: pytest.CaptureFixtu
 def test_generated_passwords_satisfy_the_settings() -> None:
     made = credentials.generate()
     assert isinstance(made, Passwords)
-    assert all(len(made.of(user)) >= 43 for user in RedisUser)
+    assert all(len(password) >= 43 for password in made.files().values())

@@ -11,7 +11,8 @@ from infra.jobs import backing_up, restoring
 from infra.jobs.local_set import LocalSet, redis_set
 from infra.jobs.manifest import Keyspace
 from infra.local import process, programs
-from infra.redis_conf import MIB, RedisConf
+from infra.quantities import MIB
+from infra.redis_conf import RedisConf
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

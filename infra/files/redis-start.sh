@@ -91,15 +91,18 @@ decide() {
 }
 
 # The Sentinels name this node and it has its data: a crashed master. A replica may have received writes that did not
-# reach this disk (fsync is once per second), so a replica that knows its offset goes first.
+# reach this disk (fsync is once per second), so a replica that knows its offset goes first. The Sentinels may have acted
+# by themselves meanwhile: then none is asked, and one more look tells who leads.
 decide_with_data() {
+  failover_s=0 # how long to look for another master: once, unless a failover was asked for
   for candidate in $(peers); do
     if candidate_info=$(info_of "$candidate") && known_offset "$candidate_info"; then
       log "this node was the master; replica $candidate may be ahead of this disk: asking for a failover"
-      if bring_about_failover 3 && new_master=$(await_other_master "$FAILOVER_S"); then
+      if bring_about_failover 3; then failover_s=$FAILOVER_S; fi
+      if new_master=$(await_other_master "$failover_s"); then
         follow "$new_master" "it took over after this master's restart"
       else
-        lead "no failover happened within $FAILOVER_S s, and the data is here"
+        lead "no failover happened within $failover_s s, and the data is here"
       fi
       return
     fi

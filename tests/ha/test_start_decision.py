@@ -104,6 +104,22 @@ def test_a_failover_that_another_sentinel_has_begun_is_not_asked_for_again(stage
     assert not any("SENTINEL FAILOVER" in call for call in stage.calls)
 
 
+def test_a_crashed_master_follows_the_one_that_took_over_before_a_failover_was_asked_for(stage: Stage) -> None:
+    stage.sentinels_name("redis-0", "redis-0", "redis-0")
+    stage.has_data()
+    stage.node("redis-1", "slave", keys=5, offset=100)
+    for sentinel in ("sentinel-0", "sentinel-1", "sentinel-2"):
+        stage.sentinel_has(sentinel, "redis-2")
+
+    def end_that_failover() -> None:
+        assert process.wait_until(lambda: any("SENTINEL MASTER" in call for call in stage.calls), 10)
+        stage.sentinels_name("redis-2", "redis-2", "redis-2")
+
+    run = start(stage, CACHE_POLL_S="1", meanwhile=end_that_failover)  # asked three times: that takes two seconds
+    assert_follows(stage, run, "redis-2")
+    assert not any("SENTINEL FAILOVER" in call for call in stage.calls)
+
+
 def test_a_crashed_master_leads_again_when_no_sentinel_accepts_a_failover(stage: Stage) -> None:
     stage.sentinels_name("redis-0", "redis-0", "redis-0")
     stage.has_data()

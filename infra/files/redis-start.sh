@@ -91,8 +91,8 @@ decide() {
 }
 
 # The Sentinels name this node and it has its data: a crashed master. A replica may have received writes that did not
-# reach this disk (fsync is once per second), so a replica that knows its offset goes first. The Sentinels may have acted
-# by themselves meanwhile: then none is asked, and one more look tells who leads.
+# reach this disk (fsync is once per second), so a replica that knows its offset goes first. The Sentinels may have
+# acted by themselves meanwhile: then none is asked, and one more look tells who leads.
 decide_with_data() {
   failover_s=0 # how long to look for another master: once, unless a failover was asked for
   for candidate in $(peers); do

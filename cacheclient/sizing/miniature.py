@@ -17,6 +17,8 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from typing import Final
 
+import msgspec
+
 from cacheclient.queues import GONE, MAX_FREQUENCY, Queues
 
 Tick = Callable[[], bool]
@@ -48,22 +50,20 @@ class Followed:
         return True
 
 
-class Simulated:
+class Simulated(msgspec.Struct, eq=False):
     """The entry of a followed key in one simulation.
 
     ``tallied`` are the uses whose outcome was counted there, ``base`` those before the ones that ``frequency`` counts.
+    A Struct, because several are made for every key that is followed anew.
     """
 
-    __slots__ = ("base", "expires", "followed", "key", "place", "size", "tallied")
-
-    def __init__(self, key: str, followed: Followed) -> None:
-        self.key = key
-        self.followed = followed
-        self.place = GONE
-        self.expires = 0.0
-        self.size = 0
-        self.tallied = 0
-        self.base = 0
+    key: str
+    followed: Followed
+    place: int = GONE
+    expires: float = 0.0
+    size: int = 0
+    tallied: int = 0
+    base: int = 0
 
     @property
     def frequency(self) -> int:

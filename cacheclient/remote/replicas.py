@@ -38,4 +38,5 @@ async def _ask(writes: Pipe, within: float) -> bool:
     if role[0] != b"master" or not role[2]:
         return False
     # All of them: a partition may leave the others on the far side, and one of those be promoted there.
-    return bool(await writes.call("WAIT", len(role[2]), int(within * 1000)) >= len(role[2]))
+    milliseconds = max(1, round(within * 1000))  # 0 would be for ever
+    return bool(await writes.call("WAIT", len(role[2]), milliseconds) >= len(role[2]))

@@ -6,12 +6,15 @@ import asyncio
 import math
 import time
 from collections.abc import Awaitable, Callable
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
 from cacheclient import MISSING, AsyncCache, CacheOptions, L2Options
 from cacheclient.missing import ABSENT
-from cacheclient.remote import Address, topology
+from cacheclient.remote import Address, Pipe, topology
+from cacheclient.remote.replicas import Replicas
 from tests.client.conftest import Named
 from tests.conftest import Server, until
 
@@ -142,6 +145,17 @@ async def test_a_replica_that_hangs_holds_up_no_other_writes(
     assert master.commands("wait") <= 3, "who wrote meanwhile shared one answer"
     for server in (master, replica):
         server.kill()
+
+
+async def test_replicas_are_never_waited_for_without_end() -> None:
+    asked: list[tuple[Any, ...]] = []
+
+    async def call(*command: Any) -> Any:
+        asked.append(command)
+        return [b"master", 0, [[b"127.0.0.1", b"1", b"0"]]] if command == ("ROLE",) else 0
+
+    assert not await Replicas().have_all(cast("Pipe", SimpleNamespace(call=call)), 0.0004)
+    assert asked == [("ROLE",), ("WAIT", 1, 1)], "0 would mean for ever"
 
 
 async def in_l1(cache: AsyncCache, key: str) -> None:

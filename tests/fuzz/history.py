@@ -72,11 +72,13 @@ class Write(NamedTuple):
 class Hit(NamedTuple):
     """One hit of a rate limit, and what was decided. Numbers are places in the tables of ``limits``.
 
+    Whoever is the subject is another one from time to time, the ``turn``-th.
     ``remaining`` and ``reset`` are -1 where the decision has None; ``retry`` and ``reset`` are seconds.
     """
 
     limiter: int
     subject: int
+    turn: int
     by: int
     allowed: bool
     remaining: int
@@ -88,7 +90,7 @@ class Hit(NamedTuple):
 
 _READ: Final = struct.Struct("<HBIdd")
 _WRITE: Final = struct.Struct("<H?Idd")
-_HIT: Final = struct.Struct("<BBB?idddd")
+_HIT: Final = struct.Struct("<BBIB?idddd")
 
 
 class Recorder:

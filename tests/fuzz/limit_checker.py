@@ -18,7 +18,6 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from itertools import product
 from typing import Final
 
 from cacheclient import Limit
@@ -85,12 +84,15 @@ def judge_limits(workers: Sequence[Sequence[Hit]], lapses: Sequence[Lapse], calm
     found = Limited()
     for hit in (hit for own in workers for hit in own):
         found.outcomes[OUTAGES[hit.limiter], "allowed" if hit.allowed else "refused", _by(hit)] += 1
-    for limiter, subject in product(range(len(OUTAGES)), range(len(SUBJECTS))):
-        bucket = [[hit for hit in own if (hit.limiter, hit.subject) == (limiter, subject)] for own in workers]
+    buckets: defaultdict[tuple[int, int, int], list[list[Hit]]] = defaultdict(lambda: [[] for _ in workers])
+    for number, own in enumerate(workers):
+        for hit in own:
+            buckets[hit.limiter, hit.subject, hit.turn][number].append(hit)
+    for (limiter, subject, _), bucket in buckets.items():
         limit = LIMITS[SUBJECTS[subject]]
-        _judge_fleet(found, [hit for own in bucket for hit in own], limit, lapses)
-        for own in bucket:
-            _judge_worker(found, own, limit, OUTAGES[limiter])
+        _judge_fleet(found, [hit for seen in bucket for hit in seen], limit, lapses)
+        for seen in bucket:
+            _judge_worker(found, seen, limit, OUTAGES[limiter])
     for hits in workers:
         found.blame(LimitRule.BLIND, _blind(hits, calm))
     return found

@@ -34,7 +34,7 @@ class Server:
         if said.allowed:
             self._bucket = bucket
         return Hit(
-            limiter, self._subject, DECIDERS.index(DecidedBy.REDIS), said.allowed, said.remaining,
+            limiter, self._subject, 1, DECIDERS.index(DecidedBy.REDIS), said.allowed, said.remaining,
             said.retry_ms / 1000, said.reset_ms / 1000, at - 0.001, at + 0.001,
         )  # fmt: skip
 
@@ -44,7 +44,7 @@ class Server:
 
 def blind(limiter: int, at: float, *, allowed: bool) -> Hit:
     by = DECIDERS.index(DecidedBy.OUTAGE)
-    return Hit(limiter, SLOW, by, allowed, -1, 0.0 if allowed else 1.0, -1.0, at, at + 0.05)
+    return Hit(limiter, SLOW, 1, by, allowed, -1, 0.0 if allowed else 1.0, -1.0, at, at + 0.05)
 
 
 def from_memory(told: Hit, at: float) -> Hit:
@@ -94,7 +94,7 @@ def test_as_many_more_may_pass_as_a_lapse_undid() -> None:
 
 def test_a_lapse_undoes_nothing_from_before_it() -> None:
     hits = [*failed_over(lost=10, again=0), *Server().hits(10.6, 20, 0.001)]  # the new master has forgotten all
-    assert judged(hits, lapses=[LAPSE]).broken == {f"open/{LimitRule.LIMIT}": 9}
+    assert judged(hits, lapses=[LAPSE]).broken == {f"open/{LimitRule.LIMIT}": 10}
 
 
 def test_no_more_than_two_masters_let_pass_is_excused() -> None:
@@ -115,7 +115,7 @@ def test_a_refusal_of_who_was_not_over_the_limit_is_found() -> None:
     [
         lambda hit: hit._replace(remaining=hit.remaining + 1),
         lambda hit: hit._replace(remaining=-1),
-        lambda hit: hit._replace(reset=hit.reset + 1.1),
+        lambda hit: hit._replace(reset=hit.reset + 11),
         lambda hit: hit._replace(retry=0.1 if hit.allowed else 0.0),
         lambda hit: hit._replace(retry=hit.retry + 0.002),
         lambda hit: hit._replace(allowed=not hit.allowed),

@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import http.client
-import json
 import re
 import shutil
 import subprocess
 import threading
 import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from hypothesis import given
@@ -29,6 +26,7 @@ from dashboards.preview.panel import Answer, Panel
 from dashboards.preview.results import Choices, Prometheus, Series, Span, legend
 from dashboards.preview.serve import Boards
 from dashboards.preview.svg import Box
+from tests.views.answering import answering
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -217,39 +215,24 @@ def test_a_table_too_narrow_for_its_columns_has_a_column_for_each_row() -> None:
     assert "and 5 more" in cells.table(crowded, Box(0, 0, 400, 250))
 
 
-class Scripted(BaseHTTPRequestHandler):
-    """A Prometheus that answers every query with one rising series."""
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        asked = {name: values[0] for name, values in parse_qs(url.query).items()}
-        labels = {"pod": "reader-1", "namespace": "<b>", "le": "0.005"}
-        data: dict[str, Any]
-        if url.path.endswith("query_range"):
-            moments = range(int(float(asked["start"])), int(float(asked["end"])) + 1, int(float(asked["step"])))
-            data = {"result": [{"metric": labels, "values": [[m, str(i)] for i, m in enumerate(moments)]}]}
-        elif url.path.endswith("targets"):
-            data = {"activeTargets": [{"scrapeInterval": "2s"}]}
-        else:
-            data = {"result": [{"metric": labels, "value": [float(asked["time"]), "0.5"]}]}
-        body = json.dumps({"status": "success", "data": data}).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        self.wfile.write(body)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass
+def rising(path: str, asked: dict[str, str]) -> Any:
+    """Answer as a Prometheus that knows one rising series."""
+    labels = {"pod": "reader-1", "namespace": "<b>", "le": "0.005"}
+    data: dict[str, Any]
+    if path.endswith("query_range"):
+        moments = range(int(float(asked["start"])), int(float(asked["end"])) + 1, int(float(asked["step"])))
+        data = {"result": [{"metric": labels, "values": [[m, str(i)] for i, m in enumerate(moments)]}]}
+    elif path.endswith("targets"):
+        data = {"activeTargets": [{"scrapeInterval": "2s"}]}
+    else:
+        data = {"result": [{"metric": labels, "value": [float(asked["time"]), "0.5"]}]}
+    return {"status": "success", "data": data}
 
 
 @pytest.fixture(scope="module")
 def scripted() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(rising) as url:
+        yield url
 
 
 @pytest.fixture(scope="module")

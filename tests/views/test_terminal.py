@@ -4,10 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 from rich.console import Console
@@ -17,6 +14,7 @@ from cacheclient.cli import main
 from dashboards.preview.results import Prometheus
 from dashboards.terminal.screen import draw
 from dashboards.terminal.snapshot import Alarm, Server, Snapshot, _queries, from_api, from_prometheus
+from tests.views.answering import answering
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,39 +38,21 @@ ANSWERS: list[tuple[str, list[tuple[dict[str, str], float]]]] = [
 ]  # fmt: skip
 
 
-class Scripted(BaseHTTPRequestHandler):
-    """Answers as a Prometheus with those answers, and as the API of one process."""
-
-    def do_GET(self) -> None:
-        url = urlsplit(self.path)
-        body: dict[str, Any]
-        if url.path == "/cache/stats":
-            body = {"l1": {"hit_rate": 0.6, "p95_seconds": 5e-6}, "l2": {"hit_rate": None}, "failovers": 2,
-                    "combined": {"hit_rate": 0.9}, "listener_connected": True}  # fmt: skip
-        elif url.path.endswith("targets"):
-            body = {"data": {"activeTargets": [{"scrapeInterval": "2s"}]}}
-        else:
-            asked = parse_qs(url.query)["query"][0]
-            found = next((results for text, results in ANSWERS if text in asked), [])
-            body = {"data": {"result": [{"metric": m, "value": [1.0, str(value)]} for m, value in found]}}
-        data = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(data)))
-        self.end_headers()
-        self.wfile.write(data)
-
-    def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        pass
+def told(path: str, asked: dict[str, str]) -> Any:
+    """Answer as a Prometheus with those answers, and as the API of one process."""
+    if path == "/cache/stats":
+        return {"l1": {"hit_rate": 0.6, "p95_seconds": 5e-6}, "l2": {"hit_rate": None}, "failovers": 2,
+                "combined": {"hit_rate": 0.9}, "listener_connected": True}  # fmt: skip
+    if path.endswith("targets"):
+        return {"data": {"activeTargets": [{"scrapeInterval": "2s"}]}}
+    found = next((results for text, results in ANSWERS if text in asked["query"]), [])
+    return {"data": {"result": [{"metric": m, "value": [1.0, str(value)]} for m, value in found]}}
 
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
-    with ThreadingHTTPServer(("127.0.0.1", 0), Scripted) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        yield f"http://127.0.0.1:{server.server_port}"
-        server.shutdown()
-        thread.join()
+    with answering(told) as url:
+        yield url
 
 
 def text_of(snapshot: Snapshot, *, colours: bool = False) -> str:

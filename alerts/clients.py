@@ -60,7 +60,7 @@ def _below_target(name: str, signal: Signal, condition: Condition, what: str) ->
 HIT_RATE: Final = (
     Alert(
         name="CacheHitRateLow",
-        condition=_under_traffic(signals.HIT_RATIO.beyond),
+        condition=_under_traffic(signals.HIT_RATE.beyond),
         hold="10m",
         severity=Severity.WARNING,
         summary="The cache answers too few lookups.",
@@ -70,12 +70,12 @@ HIT_RATE: Final = (
     ),
     _below_target(
         "CacheHitRateBelowTarget",
-        signals.HIT_RATIO,
-        lambda s, t: f"{s.recorded(signals.HIT_RATIO.record)} < {t.target_hit_ratio}",
-        "The combined hit ratio",
+        signals.HIT_RATE,
+        lambda s, t: f"{s.recorded(signals.HIT_RATE.record)} < {t.target_hit_rate}",
+        "The combined hit rate",
     ),
-    _below_target("CacheL1HitRateBelowTarget", signals.L1_HIT_RATIO, signals.L1_HIT_RATIO.beyond, "The L1 hit ratio"),
-    _below_target("CacheL2HitRateBelowTarget", signals.L2_HIT_RATIO, signals.L2_HIT_RATIO.beyond, "The L2 hit ratio"),
+    _below_target("CacheL1HitRateBelowTarget", signals.L1_HIT_RATE, signals.L1_HIT_RATE.beyond, "The L1 hit rate"),
+    _below_target("CacheL2HitRateBelowTarget", signals.L2_HIT_RATE, signals.L2_HIT_RATE.beyond, "The L2 hit rate"),
 )
 
 SERVICE: Final = (

@@ -103,11 +103,11 @@ MEMORY: Final = (
         board="redis",
     ),
     Alert(
-        # Evictions alone are the normal life of a full cache; they matter when the hit ratio pays for them.
+        # Evictions alone are the normal life of a full cache; they matter when the hit rate pays for them.
         name="RedisEvictingTooFast",
         condition=lambda s, t: (
             f"{s.rate(s.redis(Exporter.EVICTED))} > {t.evictions_per_second}"
-            f" and on (namespace) {s.recorded(signals.HIT_RATIO.record)} < {t.target_hit_ratio}"
+            f" and on (namespace) {s.recorded(signals.HIT_RATE.record)} < {t.target_hit_rate}"
         ),
         hold="15m",
         severity=Severity.WARNING,

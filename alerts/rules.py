@@ -31,7 +31,7 @@ GROUPS: Final = (
         "cache-client",
         tuple(
             signal.recording()
-            for signal in (signals.LOOKUPS, signals.HIT_RATIO, signals.L1_HIT_RATIO, signals.L2_HIT_RATIO)
+            for signal in (signals.LOOKUPS, signals.HIT_RATE, signals.L1_HIT_RATE, signals.L2_HIT_RATE)
         )
         + consistency.RECORDINGS,
         clients.HIT_RATE + clients.SERVICE + consistency.ALERTS,

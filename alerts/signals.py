@@ -43,13 +43,13 @@ def looked_up(scope: Scope, by: str = "namespace") -> str:
     return f"sum by ({by}) ({hits}) + sum by ({by}) ({misses})"
 
 
-def tier_hit_ratio(scope: Scope, of: Tier, by: str = "namespace") -> str:
+def tier_hit_rate(scope: Scope, of: Tier, by: str = "namespace") -> str:
     """Return the share of the lookups reaching one tier that it answered; absent while none reach it."""
     hits, misses = (f"sum by ({by}) ({scope.rate(scope.client(m.name, tier(of)))})" for m in (HITS, MISSES))
     return f"{hits} / ({hits} + {misses} > 0)"
 
 
-def hit_ratio(scope: Scope, by: str = "namespace") -> str:
+def hit_rate(scope: Scope, by: str = "namespace") -> str:
     """Return the share of lookups that any tier answered; absent without lookups."""
     missed = f"sum by ({by}) ({scope.rate(scope.client(MISSES.name, tier(Tier.L2)))})"
     return f"1 - {missed} / ({looked_up(scope, by)} > 0)"
@@ -90,33 +90,33 @@ LOOKUPS: Final = Signal(
     legend="{{namespace}}",
     record="namespace:cache_lookups:rate5m",
 )
-HIT_RATIO: Final = Signal(
-    title="Combined hit ratio",
+HIT_RATE: Final = Signal(
+    title="Combined hit rate",
     description="Share of lookups answered without calling the loader: 1 - L2 misses / lookups.",
     unit="percentunit",
-    expr=hit_ratio,
+    expr=hit_rate,
     legend="{{namespace}}",
-    limit=lambda t: t.hit_ratio,
+    limit=lambda t: t.hit_rate,
     good="above",
     record="namespace:cache_hit:ratio_rate5m",
 )
-L1_HIT_RATIO: Final = Signal(
-    title="L1 hit ratio",
+L1_HIT_RATE: Final = Signal(
+    title="L1 hit rate",
     description="Share of lookups answered in process.",
     unit="percentunit",
-    expr=lambda s: tier_hit_ratio(s, Tier.L1),
+    expr=lambda s: tier_hit_rate(s, Tier.L1),
     legend="{{namespace}}",
-    limit=lambda t: t.target_l1_hit_ratio,
+    limit=lambda t: t.target_l1_hit_rate,
     good="above",
     record="namespace:cache_l1_hit:ratio_rate5m",
 )
-L2_HIT_RATIO: Final = Signal(
-    title="L2 hit ratio",
+L2_HIT_RATE: Final = Signal(
+    title="L2 hit rate",
     description="Share of the lookups that L1 missed and Redis answered.",
     unit="percentunit",
-    expr=lambda s: tier_hit_ratio(s, Tier.L2),
+    expr=lambda s: tier_hit_rate(s, Tier.L2),
     legend="{{namespace}}",
-    limit=lambda t: t.target_l2_hit_ratio,
+    limit=lambda t: t.target_l2_hit_rate,
     good="above",
     record="namespace:cache_l2_hit:ratio_rate5m",
 )

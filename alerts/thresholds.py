@@ -14,8 +14,8 @@ FASTEST_BURN: Final = 14.4  # times faster than a month's budget allows: what th
 class Thresholds:
     """Limits of the rules and panels; the defaults are the promises of the bundle.
 
-    ``*_ratio`` are 0 to 1, ``*_seconds`` seconds, ``*_bytes`` bytes; ``replicas``, ``sentinels``, ``quorum`` and
-    ``max_clients`` describe the deployed set, not a limit.
+    ``*_ratio`` and ``*hit_rate`` are 0 to 1, ``*_seconds`` seconds, ``*_bytes`` bytes; ``replicas``, ``sentinels``,
+    ``quorum`` and ``max_clients`` describe the deployed set, not a limit.
 
     Raises:
         ValueError: naming the field and what is allowed.
@@ -31,10 +31,10 @@ class Thresholds:
     backlog_ratio: float = 0.8
     snapshot_age_seconds: float = 7200
     slow_event_seconds: float = 0.1
-    hit_ratio: float = 0.6
-    target_hit_ratio: float = 0.85
-    target_l1_hit_ratio: float = 0.5
-    target_l2_hit_ratio: float = 0.8
+    hit_rate: float = 0.6
+    target_hit_rate: float = 0.85
+    target_l1_hit_rate: float = 0.5
+    target_l2_hit_rate: float = 0.8
     idle_lookups_per_second: float = 1
     lookup_p95_seconds: float = 0.005
     error_ratio: float = 0.01
@@ -81,7 +81,7 @@ _EDGES: Final = {
 def _check(name: str, value: float) -> None:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < float("inf"):
         raise ValueError(f"{name} {value!r}: a finite number above 0")
-    if name.endswith("_ratio") and name not in _UNBOUNDED_RATIOS and value > 1:
+    if name.endswith(("_ratio", "hit_rate")) and name not in _UNBOUNDED_RATIOS and value > 1:
         raise ValueError(f"{name} {value}: a share, above 0 and at most 1")
     if name in {"connections", "replicas", "sentinels", "quorum"} and not isinstance(value, int):
         raise ValueError(f"{name} {value}: a whole number")

@@ -201,7 +201,7 @@ def _at_size(of: Tier, size: str, by: str = "namespace") -> str:
 def _at_sizes(of: Tier) -> Panel:
     what = "the process's L1" if of is Tier.L1 else "Redis"
     return graph(
-        f"{of.upper()} hit ratio at other sizes",
+        f"{of.upper()} hit rate at other sizes",
         f"What the tier would answer if {what} were half, twice or four times as large, estimated from a sample of its "
         "keys; 1x is what was measured. Lines on one another: more memory changes nothing.",
         [Query(_at_size(of, size), size) for size in SIZES],
@@ -263,9 +263,9 @@ def _memory(limits: Thresholds) -> list[Panel]:
         Column("Saved per hour", _per_hour(worth("cache").saved), "currencyUSD"),
     ]
     return [
-        stat_of(signals.L1_HIT_RATIO.panel(_SCOPE, limits)),
-        stat_of(signals.L2_HIT_RATIO.panel(_SCOPE, limits)),
-        graph_of(signals.L1_HIT_RATIO.panel(_SCOPE, limits), width=16),
+        stat_of(signals.L1_HIT_RATE.panel(_SCOPE, limits)),
+        stat_of(signals.L2_HIT_RATE.panel(_SCOPE, limits)),
+        graph_of(signals.L1_HIT_RATE.panel(_SCOPE, limits), width=16),
         *(_at_sizes(tier) for tier in (Tier.L1, Tier.L2)),
         graph(
             "Evictions",

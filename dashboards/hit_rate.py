@@ -49,7 +49,7 @@ def hit_rate(limits: Thresholds) -> dict[str, Any]:
         [
             Row("Is it on target?", _summary(limits), collapsed=False),
             Row("Who answered", _answers(), collapsed=False),
-            Row("Hit ratios", _ratios(limits), collapsed=False),
+            Row("Hit rates", _rates(limits), collapsed=False),
             Row("Why lookups missed L1", _l1()),
             Row("Why lookups missed L2", _l2()),
         ],
@@ -61,12 +61,12 @@ def _rate(metric: Metric, by: str, *matchers: str) -> str:
 
 
 def _summary(limits: Thresholds) -> list[Panel]:
-    combined = at_least(limits.target_hit_ratio, limits.hit_ratio)
+    combined = at_least(limits.target_hit_rate, limits.hit_rate)
     connected = CLIENTS.client(LISTENER_CONNECTED.name)
     return [
-        stat_of(signals.HIT_RATIO.panel(CLIENTS, limits), steps=combined, board="latency"),
-        stat_of(signals.L1_HIT_RATIO.panel(CLIENTS, limits)),
-        stat_of(signals.L2_HIT_RATIO.panel(CLIENTS, limits), board="redis"),
+        stat_of(signals.HIT_RATE.panel(CLIENTS, limits), steps=combined, board="latency"),
+        stat_of(signals.L1_HIT_RATE.panel(CLIENTS, limits)),
+        stat_of(signals.L2_HIT_RATE.panel(CLIENTS, limits), board="redis"),
         stat_of(signals.LOOKUPS.panel(CLIENTS, limits), board="latency"),
         stat(
             "Loads avoided",
@@ -114,30 +114,30 @@ def _answers() -> list[Panel]:
     ]
 
 
-def _ratios(limits: Thresholds) -> list[Panel]:
-    combined = at_least(limits.target_hit_ratio, limits.hit_ratio)
+def _rates(limits: Thresholds) -> list[Panel]:
+    combined = at_least(limits.target_hit_rate, limits.hit_rate)
     per_cache = (CLIENTS, "cache")
     columns = [
         Column("Lookups", signals.looked_up(*per_cache), "reqps"),
-        Column("Combined", signals.hit_ratio(*per_cache), "percentunit", combined),
-        Column("L1", signals.tier_hit_ratio(CLIENTS, Tier.L1, "cache"), "percentunit"),
-        Column("L2", signals.tier_hit_ratio(CLIENTS, Tier.L2, "cache"), "percentunit"),
+        Column("Combined", signals.hit_rate(*per_cache), "percentunit", combined),
+        Column("L1", signals.tier_hit_rate(CLIENTS, Tier.L1, "cache"), "percentunit"),
+        Column("L2", signals.tier_hit_rate(CLIENTS, Tier.L2, "cache"), "percentunit"),
         Column("L1 entries", f"sum by (cache) ({CLIENTS.client(ENTRIES.name)})"),
         Column("L1 evictions", _rate(EVICTIONS, "cache"), "ops"),
         Column("Misses", _rate(MISSES, "cache", signals.tier(Tier.L2)), "reqps"),
     ]
     return [
-        graph_of(signals.HIT_RATIO.panel(CLIENTS, limits), steps=combined, width=8),
-        graph_of(signals.L1_HIT_RATIO.panel(CLIENTS, limits), width=8),
-        graph_of(signals.L2_HIT_RATIO.panel(CLIENTS, limits), width=8),
+        graph_of(signals.HIT_RATE.panel(CLIENTS, limits), steps=combined, width=8),
+        graph_of(signals.L1_HIT_RATE.panel(CLIENTS, limits), width=8),
+        graph_of(signals.L2_HIT_RATE.panel(CLIENTS, limits), width=8),
         graph(
-            "L1 hit ratio by process",
+            "L1 hit rate by process",
             "A single low line is a young process, or one without a listener.",
-            [Query(signals.tier_hit_ratio(CLIENTS, Tier.L1, "pod"), "{{pod}}")],
+            [Query(signals.tier_hit_rate(CLIENTS, Tier.L1, "pod"), "{{pod}}")],
             "percentunit",
         ),
         graph(
-            "Keyspace hit ratio of the servers",
+            "Keyspace hit rate of the servers",
             "A cross-check only: Redis counts every key it is asked for, markers and leases too.",
             [Query(_keyspace_ratio(), "{{pod}}")],
             "percentunit",
@@ -157,7 +157,7 @@ def _l1() -> list[Panel]:
     return [
         graph(
             "L1 fill",
-            "Bytes held over bytes allowed. Full is normal; full with a low hit ratio is too small.",
+            "Bytes held over bytes allowed. Full is normal; full with a low hit rate is too small.",
             [Query(CLIENTS.client(MEMORY_PRESSURE.name, signals.tier(Tier.L1)), "{{pod}} {{cache}}")],
             "percentunit",
         ),
@@ -172,7 +172,7 @@ def _l1() -> list[Panel]:
         ),
         graph(
             "Evictions by reason",
-            "Many evictions for capacity with a low L1 hit ratio ask for more entries or bytes.",
+            "Many evictions for capacity with a low L1 hit rate ask for more entries or bytes.",
             [Query(_rate(EVICTIONS, "tier, reason"), "{{tier}} {{reason}}")],
             "ops",
             stack="normal",

@@ -150,7 +150,7 @@ def _endings() -> list[Panel]:
 def _costs(limits: Thresholds) -> list[Panel]:
     return [
         graph_of(
-            signals.HIT_RATIO.panel(_SCOPE, limits), steps=at_least(limits.target_hit_ratio, limits.hit_ratio), width=12
+            signals.HIT_RATE.panel(_SCOPE, limits), steps=at_least(limits.target_hit_rate, limits.hit_rate), width=12
         ),
         graph(
             "Stale values served",

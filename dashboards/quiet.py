@@ -11,6 +11,6 @@ QUIET: Final[Mapping[str, str]] = {
     "Deploys": "an annotation: no new version appeared",
     "Invalidation bursts": "an annotation: there was none",
     "Latency spikes": "Redis keeps the last spike of each event, and there was none yet",
-    "L2 hit ratio at other sizes": "Redis has no memory limit, or L1 has missed too little yet",
+    "L2 hit rate at other sizes": "Redis has no memory limit, or L1 has missed too little yet",
     "Old values found over time": "the auditor compares only what it was told to sample",
 }

@@ -147,7 +147,7 @@ def _memory(limits: Thresholds) -> list[Panel]:
         ),
         graph(
             "Evicted and expired",
-            "Evictions are normal for a full cache, unless the hit ratio falls with them. Alert: RedisEvictingTooFast.",
+            "Evictions are normal for a full cache, unless the hit rate falls with them. Alert: RedisEvictingTooFast.",
             [Query(_SCOPE.rate(_SCOPE.redis(Exporter.EVICTED)), "{{pod}} evicted"),
              Query(_SCOPE.rate(_SCOPE.redis(Exporter.EXPIRED)), "{{pod}} expired")],
             "ops",

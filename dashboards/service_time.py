@@ -57,11 +57,11 @@ def _summary(limits: Thresholds) -> list[Panel]:
             "Processes up", "That report metrics of their cache.", f"count(count by (namespace, pod) ({up}))", "short"
         ),
         stat(
-            "Lowest L1 hit ratio",
+            "Lowest L1 hit rate",
             "Of all processes: a young one, or one without a listener.",
-            f"min({signals.tier_hit_ratio(_SCOPE, Tier.L1, 'namespace, pod')})",
+            f"min({signals.tier_hit_rate(_SCOPE, Tier.L1, 'namespace, pod')})",
             "percentunit",
-            steps=at_least(limits.target_l1_hit_ratio),
+            steps=at_least(limits.target_l1_hit_rate),
         ),
         stat(
             "Busiest process, CPU",
@@ -90,7 +90,7 @@ def _which(limits: Thresholds) -> list[Panel]:
     p50, p99 = (signals.lookup_quantile(_SCOPE, q, Tier.ALL, "pod") for q in (0.5, 0.99))
     columns = [
         Column("Lookups", signals.looked_up(_SCOPE, "pod"), "reqps"),
-        Column("L1 hits", signals.tier_hit_ratio(_SCOPE, Tier.L1, "pod"), "percentunit"),
+        Column("L1 hits", signals.tier_hit_rate(_SCOPE, Tier.L1, "pod"), "percentunit"),
         Column("CPU", f"max by (pod) ({_SCOPE.rate(_SCOPE.process(Process.CPU_SECONDS))})", "percentunit"),
         Column("Memory", f"max by (pod) ({_SCOPE.process(Process.RESIDENT_BYTES)})", "bytes"),
         Column("Age", f"time() - max by (pod) ({_SCOPE.process(Process.START_TIME)})", "s"),

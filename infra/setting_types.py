@@ -36,7 +36,7 @@ Labels = Annotated[
 ]
 Limits = Annotated[
     dict[str, Annotated[float, Meta(gt=0)]],
-    Meta(description="a map from limits to numbers above 0, such as {hitRatio: 0.5}"),
+    Meta(description="a map from limits to numbers above 0, such as {hitRate: 0.5}"),
 ]
 Size = Annotated[
     str,

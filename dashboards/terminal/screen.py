@@ -37,9 +37,9 @@ def draw(now: Snapshot, limits: Thresholds) -> RenderableType:
 def _figures(now: Snapshot, limits: Thresholds) -> Table:
     table = Table.grid(padding=(0, 3))
     left = {
-        "hit ratio": _at_least(now.hit_ratio, limits.target_hit_ratio, limits.hit_ratio),
-        "L1": _at_least(now.l1_ratio, limits.target_l1_hit_ratio),
-        "L2": _at_least(now.l2_ratio, limits.target_l2_hit_ratio),
+        "hit rate": _at_least(now.hit_rate, limits.target_hit_rate, limits.hit_rate),
+        "L1": _at_least(now.l1_hit_rate, limits.target_l1_hit_rate),
+        "L2": _at_least(now.l2_hit_rate, limits.target_l2_hit_rate),
         "lookups": _plain(now.lookups, "reqps"),
         "processes": _plain(now.processes, "short"),
         "told of changes": _all_of(now.listening, now.processes),

@@ -54,9 +54,9 @@ class Snapshot:
     source: str
     problem: str = ""
     lookups: float | None = None
-    hit_ratio: float | None = None
-    l1_ratio: float | None = None
-    l2_ratio: float | None = None
+    hit_rate: float | None = None
+    l1_hit_rate: float | None = None
+    l2_hit_rate: float | None = None
     p95: Mapping[str, float] = field(default_factory=dict)
     processes: int | None = None
     listening: int | None = None
@@ -79,8 +79,8 @@ def from_prometheus(prometheus: Prometheus, namespace: str = "", window: str = "
     except QueryError as error:
         return Snapshot(moment=now, source=prometheus.url, problem=str(error))
     return Snapshot(
-        moment=now, source=prometheus.url, lookups=_sum(found["lookups"]), hit_ratio=_worst(found["hit_ratio"]),
-        l1_ratio=_worst(found["l1_ratio"]), l2_ratio=_worst(found["l2_ratio"]),
+        moment=now, source=prometheus.url, lookups=_sum(found["lookups"]), hit_rate=_worst(found["hit_rate"]),
+        l1_hit_rate=_worst(found["l1_hit_rate"]), l2_hit_rate=_worst(found["l2_hit_rate"]),
         p95={s.labels["tier"]: s.last for s in found["p95"]}, processes=_count(found["listening"]),
         listening=_count([s for s in found["listening"] if s.last > 0]), servers=_servers(found),
         lag=_largest(found["lag"]), sentinels=_worst(found["sentinels"]),
@@ -103,8 +103,8 @@ def from_api(url: str, timeout: float = 5.0) -> Snapshot:
             stats: dict[str, Any] = json.load(reply)
         tiers = {tier: stats[tier].get("p95_seconds") for tier in ("l1", "l2")}
         return Snapshot(
-            moment=now, source=url, hit_ratio=stats["combined"]["hit_rate"], l1_ratio=stats["l1"]["hit_rate"],
-            l2_ratio=stats["l2"]["hit_rate"], p95={t: v for t, v in tiers.items() if v is not None},
+            moment=now, source=url, hit_rate=stats["combined"]["hit_rate"], l1_hit_rate=stats["l1"]["hit_rate"],
+            l2_hit_rate=stats["l2"]["hit_rate"], p95={t: v for t, v in tiers.items() if v is not None},
             failovers=stats.get("failovers"), processes=1, listening=int(bool(stats.get("listener_connected"))),
         )  # fmt: skip
     except (OSError, http.client.HTTPException, ValueError, KeyError) as error:
@@ -122,9 +122,9 @@ def _queries(namespace: str, window: str) -> dict[str, str]:
     buckets = scope.rate(scope.client("cache_lookup_duration_seconds_bucket", f'tier=~"{tiers}"'))
     return {
         "lookups": signals.looked_up(scope),
-        "hit_ratio": signals.hit_ratio(scope),
-        "l1_ratio": signals.tier_hit_ratio(scope, Tier.L1),
-        "l2_ratio": signals.tier_hit_ratio(scope, Tier.L2),
+        "hit_rate": signals.hit_rate(scope),
+        "l1_hit_rate": signals.tier_hit_rate(scope, Tier.L1),
+        "l2_hit_rate": signals.tier_hit_rate(scope, Tier.L2),
         "p95": f"histogram_quantile(0.95, sum by (tier, le) ({buckets}))",
         "listening": scope.client(LISTENER_CONNECTED.name),
         "role": f"max by (pod, role) ({scope.redis(Exporter.INSTANCE_INFO)})",

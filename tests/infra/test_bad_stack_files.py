@@ -75,16 +75,16 @@ BAD: list[tuple[str, list[str]]] = [
     ("sentinel: {downAfterSeconds: 0}", ["sentinel.downAfterSeconds: 0 is not allowed; whole seconds, 1 to 3600"]),
     ("monitoring: {scrapeInterval: 1m}", ["monitoring.scrapeInterval: '1m' is not allowed; 1s to 999s"]),
     (
-        "monitoring: {thresholds: {hitRatio: many}}",
-        ["monitoring.thresholds: {'hitRatio': 'many'} is not allowed; a map"],
+        "monitoring: {thresholds: {hitRate: many}}",
+        ["monitoring.thresholds: {'hitRate': 'many'} is not allowed; a map"],
     ),
     (
-        "monitoring: {thresholds: {hitRation: 0.5}}",
-        ["monitoring.thresholds.hitRation: no such limit; did you mean hitRatio?"],
+        "monitoring: {thresholds: {hitRaten: 0.5}}",
+        ["monitoring.thresholds.hitRaten: no such limit; did you mean hitRate?"],
     ),
     (
-        "monitoring: {thresholds: {hitRatio: 1.5}}",
-        ["monitoring.thresholds.hitRatio: 1.5 is not allowed; a share, above 0"],
+        "monitoring: {thresholds: {hitRate: 1.5}}",
+        ["monitoring.thresholds.hitRate: 1.5 is not allowed; a share, above 0"],
     ),
     (
         "monitoring: {thresholds: {connections: 0.5}}",

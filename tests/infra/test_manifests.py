@@ -426,7 +426,7 @@ def test_the_rules_watch_this_set_and_know_its_size() -> None:
     settings = ["redis.maxClients=500", "redis.replicas=5", "sentinel.replicas=5", "sentinel.quorum=3"]
     settings += ["monitoring.labels={release: prometheus}", "monitoring.grafana=https://grafana.example"]
     settings += ["monitoring.runbooks=https://docs.example/runbooks"]
-    settings += ["monitoring.thresholds={connections: 400, hitRatio: 0.5}"]
+    settings += ["monitoring.thresholds={connections: 400, hitRate: 0.5}"]
     manifests = list(render("prod", overrides=settings).manifests.values())
     (rule,) = of_kind(manifests, "PrometheusRule")
     assert rule["metadata"]["labels"]["release"] == "prometheus"

@@ -178,13 +178,13 @@ IDLE = [("l1", "5x40", "5x40"), ("l2", "5x40", "5x40")]
     ("signal", "tiers", "expected"),
     [
         # L1 answers half, L2 four fifths of the rest: nine of ten, not six of ten.
-        (signals.HIT_RATIO, TARGET, [0.9]),
-        (signals.L1_HIT_RATIO, TARGET, [0.5]),
+        (signals.HIT_RATE, TARGET, [0.9]),
+        (signals.L1_HIT_RATE, TARGET, [0.5]),
         (signals.LOOKUPS, [("l1", "0+15x40", "0+15x40"), ("l2", "0+9x40", "0+6x40")], [2]),
         # An idle cache has no ratio: neither 0, which would alert, nor NaN, which would spoil a sum.
-        (signals.HIT_RATIO, IDLE, []),
-        (signals.L1_HIT_RATIO, IDLE, []),
-        (signals.L2_HIT_RATIO, IDLE, []),
+        (signals.HIT_RATE, IDLE, []),
+        (signals.L1_HIT_RATE, IDLE, []),
+        (signals.L2_HIT_RATE, IDLE, []),
     ],
     ids=lambda value: value.title if isinstance(value, Signal) else None,
 )

@@ -188,7 +188,7 @@ def test_the_same_program_writes_the_same_bytes_and_few_of_them() -> None:
 
 
 def test_thresholds_reach_the_panels() -> None:
-    usual, strict = build(), build(Thresholds(target_l1_hit_ratio=0.55))
+    usual, strict = build(), build(Thresholds(target_l1_hit_rate=0.55))
     assert '"value":0.55' not in usual["cache-1.json"]
     assert '"value":0.55' in strict["cache-1.json"]
 

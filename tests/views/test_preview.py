@@ -322,7 +322,7 @@ def test_a_browser_shows_the_board_and_refreshes_it(site: tuple[str, int], tmp_p
         capture_output=True, text=True, timeout=100, check=True,
     )  # fmt: skip
     shown = result.stdout
-    assert "Combined hit ratio" in shown
+    assert "Combined hit rate" in shown
     assert ">as of " in shown, "the script has replaced the picture and said so"
 
 

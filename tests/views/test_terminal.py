@@ -65,7 +65,7 @@ def text_of(snapshot: Snapshot, *, colours: bool = False) -> str:
 def test_prometheus_is_asked_for_everything_on_the_screen(url: str) -> None:
     now = from_prometheus(Prometheus(url))
     assert now.problem == ""
-    assert (now.hit_ratio, now.processes, now.listening, now.quorum, now.sentinels) == (0.7, 2, 1, True, 2)
+    assert (now.hit_rate, now.processes, now.listening, now.quorum, now.sentinels) == (0.7, 2, 1, True, 2)
     assert now.p95 == {"all": 0.0021, "l1": 4e-6}
     assert [(s.name, s.role, s.link_up) for s in now.servers] == [
         ("redis-0", "master", None), ("redis-1", "replica", True), ("redis-2", "down", None),
@@ -87,7 +87,7 @@ def test_each_query_is_bounded_to_its_namespace_and_reads_what_exists(
 
 def test_the_screen_tells_figures_servers_and_alerts(url: str) -> None:
     text = text_of(from_prometheus(Prometheus(url)))
-    assert re.search(r"hit ratio\s+70 %", text)
+    assert re.search(r"hit rate\s+70 %", text)
     assert re.search(r"told of changes\s+1 of 2", text)
     assert "2.1 ms" in text
     assert re.search(r"redis-2\s+down", text)
@@ -97,7 +97,7 @@ def test_the_screen_tells_figures_servers_and_alerts(url: str) -> None:
 
 @pytest.mark.parametrize(("ratio", "code"), [(0.9, "32"), (0.7, "33"), (0.5, "1;31")])
 def test_a_figure_is_coloured_by_its_promise(ratio: float, code: str) -> None:
-    text = text_of(Snapshot(moment=0, source="x", hit_ratio=ratio), colours=True)
+    text = text_of(Snapshot(moment=0, source="x", hit_rate=ratio), colours=True)
     assert re.search(rf"\x1b\[{code}m{ratio * 100:g} %", text)
 
 
@@ -116,7 +116,7 @@ def test_a_server_with_too_much_memory_and_a_lost_link_stands_out() -> None:
 
 def test_one_process_tells_its_own_figures(url: str) -> None:
     now = from_api(url)
-    assert (now.hit_ratio, now.l1_ratio, now.l2_ratio, now.failovers) == (0.9, 0.6, None, 2)
+    assert (now.hit_rate, now.l1_hit_rate, now.l2_hit_rate, now.failovers) == (0.9, 0.6, None, 2)
     assert (now.processes, now.listening, now.alarms) == (1, 1, None)
 
 
@@ -128,7 +128,7 @@ def test_nobody_answers_is_said_and_fails(source: str, capsys: pytest.CaptureFix
 
 def test_scripts_get_json_and_pipes_one_look(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["top", "--prometheus", url, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["hit_ratio"] == 0.7
+    assert json.loads(capsys.readouterr().out)["hit_rate"] == 0.7
     assert main(["top", "--api", url]) == 0
     assert "90 %" in capsys.readouterr().out
 

@@ -15,7 +15,7 @@ from typing import Final
 import redis
 
 from bench.features.candidate import Make
-from bench.features.peers import CANDIDATES
+from bench.features.peers import CANDIDATES, OLDEST_REDIS
 from bench.features.questions import CALLERS, QUESTIONS, Scene
 from bench.server import server
 
@@ -33,15 +33,25 @@ async def answers(make: Make, port: int) -> dict[str, str]:
         return {question.__name__: await question(scene) for question in QUESTIONS}
 
 
+def refuses(name: str, release: str) -> bool:
+    """Return whether a cache works with no server of this release, such as ``Redis 7.0.15``."""
+    product, _, number = release.partition(" ")
+    oldest = OLDEST_REDIS.get(name)
+    return oldest is not None and (product != "Redis" or tuple(map(int, number.split(".")[:2])) < oldest)
+
+
 def main() -> int:
     """Ask, write, and say where."""
     logging.disable()  # what a cache says of a server that was ended on purpose
     found = {}
     for name, make in CANDIDATES.items():
         with server() as (port, release):
+            if refuses(name, release):
+                sys.stderr.write(f"{name}: left out, it does not work with {release}\n")
+                continue
             found[name] = asyncio.run(answers(make, port))
         sys.stderr.write(f"{name}: {found[name]}\n")
-    packages = sorted({name.partition(",")[0] for name in CANDIDATES} - {_OURS} | {"redis"})
+    packages = sorted({name.partition(",")[0] for name in found} - {_OURS} | {"redis"})
     versions = {name: version(name) for name in packages}
     told = {
         "server": release,

@@ -11,11 +11,13 @@ from functools import partial
 from typing import Any, Final
 from urllib.parse import urlsplit
 
+import redis
 from aiocache import Cache as Aiocache
 from aiocache.decorators import cached_stampede
 from cachetools import TTLCache, cached
 from cashews import Cache as Cashews
 from dogpile.cache import make_region
+from redis.cache import CacheConfig
 from theine import Memoize
 
 from bench.features.candidate import SHORT, TTL, Candidate, Load, Make, ours
@@ -99,6 +101,32 @@ async def dogpile(url: str) -> AsyncIterator[Candidate]:
 
 
 @asynccontextmanager
+async def client_side(url: str) -> AsyncIterator[Candidate]:
+    """redis-py's own client-side cache below a read that loads what is missing, from threads: asyncio has none.
+
+    One call at a time: threads that read one key at once take each other's answers, and then wait until they time out.
+    """
+    one_at_a_time = threading.Lock()
+
+    def call(method: Callable[..., Any], *arguments: Any) -> Any:
+        with one_at_a_time:
+            return method(*arguments)
+
+    def read(key: str, load: Callable[[], str], ttl: float) -> Any:
+        found = call(client.get, key)
+        if found is None:
+            found = load()
+            call(client.setex, key, timedelta(seconds=ttl), found)
+        return found
+
+    with redis.Redis.from_url(url, protocol=3, cache_config=CacheConfig(), decode_responses=True) as client:
+        yield Candidate(
+            read=lambda key, load, ttl: asyncio.to_thread(read, key, _in_thread(load), ttl),
+            forget=lambda key: asyncio.to_thread(call, client.delete, key),
+        )
+
+
+@asynccontextmanager
 async def cachetools(_: str) -> AsyncIterator[Candidate]:
     """cachetools, with a condition, from threads."""
     stored: TTLCache[str, Any] = TTLCache(_ENTRIES, TTL)
@@ -133,12 +161,17 @@ async def theine(_: str) -> AsyncIterator[Candidate]:
     yield Candidate(read=read, forget=lambda key: asyncio.to_thread(load._cache.delete, key))  # noqa: SLF001
 
 
+_CLIENT_SIDE: Final = "redis, client-side"
+OLDEST_REDIS: Final = {_CLIENT_SIDE: (7, 4)}
+"""Who refuses older servers, and Valkey."""
+
 CANDIDATES: Final[dict[str, Make]] = {
     "cacheclient": ours,
     "cashews": partial(cashews, lock=False),
     "cashews, lock": partial(cashews, lock=True),
     "aiocache": aiocache,
     "dogpile.cache": dogpile,
+    _CLIENT_SIDE: client_side,
     "cachetools": cachetools,
     "theine": theine,
 }

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import pickletools
+import re
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
@@ -18,7 +20,7 @@ READS: Final = 100
 RUSHES: Final = 3
 PATIENCE: Final = 3.0  # seconds
 _LOAD: Final = 0.2
-_PICKLE: Final = b"\x80"  # what a pickle of protocol 2 or newer begins with
+_PICKLE: Final = re.compile(rb"\x80[\x02-\x05]")  # what a pickle of protocol 2 or newer begins with
 
 NO_CALL: Final = "no such call"
 
@@ -165,7 +167,17 @@ async def pickled(scene: Scene) -> str:
     held = [value for value in stored if value]
     if not held:
         return "nothing in Redis"
-    return "yes" if any(_PICKLE in value[:64] for value in held) else "no"
+    return "yes" if any(map(holds_pickle, held)) else "no"
+
+
+def holds_pickle(value: bytes) -> bool:
+    """Return whether a pickle stands in ``value``, up to its end; its first bytes may be there by chance."""
+    for beginning in _PICKLE.finditer(value):
+        with suppress(ValueError):
+            for _ in pickletools.genops(value[beginning.start() :]):
+                pass
+            return True
+    return False
 
 
 async def away(scene: Scene) -> str:

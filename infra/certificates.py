@@ -27,6 +27,17 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 DAYS: Final = 365
+_VOUCHES: Final = x509.KeyUsage(
+    key_cert_sign=True,
+    crl_sign=True,
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    encipher_only=False,
+    decipher_only=False,
+)
 _HELP: Final = """\
 Make a TLS certificate for a stack's Redis and Sentinel pods, and an authority that vouches for it; print the Secret.
 
@@ -54,15 +65,21 @@ def generate(subjects: Iterable[str], *, days: int = DAYS) -> dict[str, str]:
         builder = builder.serial_number(x509.random_serial_number())
         # An hour back: clocks of nodes differ.
         builder = builder.not_valid_before(now - dt.timedelta(hours=1))
-        return builder.not_valid_after(now + dt.timedelta(days=days))
+        builder = builder.not_valid_after(now + dt.timedelta(days=days))
+        own = x509.SubjectKeyIdentifier.from_public_key(holder.public_key())
+        return builder.add_extension(own, critical=False)
 
     authority = certificate(authority_name, authority_key).add_extension(
         x509.BasicConstraints(ca=True, path_length=0), critical=True
     )
+    authority = authority.add_extension(_VOUCHES, critical=True)
     usage = [ExtendedKeyUsageOID.SERVER_AUTH, ExtendedKeyUsageOID.CLIENT_AUTH]  # nodes connect to each other
     server = certificate(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "cachestack")]), key)
     server = server.add_extension(x509.SubjectAlternativeName([_general(name) for name in subjects]), critical=False)
     server = server.add_extension(x509.ExtendedKeyUsage(usage), critical=False)
+    # Python 3.13 and newer refuse a certificate that does not say whose key signed it.
+    signed_by = x509.AuthorityKeyIdentifier.from_issuer_public_key(authority_key.public_key())
+    server = server.add_extension(signed_by, critical=False)
     private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
     return {
         TlsFile.CERTIFICATE.value: server.sign(authority_key, SHA256()).public_bytes(Encoding.PEM).decode(),

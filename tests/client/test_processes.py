@@ -19,7 +19,9 @@ import pytest
 from cacheclient import AsyncCache, Cache
 from tests.conftest import PATIENCE, Server, until
 
-STRICT: Final = ("-X", "dev", "-W", "error::ResourceWarning", "-c")
+# From 3.12 on Python warns of a fork beside threads, which is what is done here.
+_FORK: Final = "ignore:This process (pid:DeprecationWarning"
+STRICT: Final = ("-X", "dev", "-W", "error::ResourceWarning", "-W", _FORK, "-c")
 
 HANGING: Final = {
     "tasks": """

@@ -49,7 +49,8 @@ def draw() -> str:
         x = _x(second, most)
         sheet.rule(x, 44, x, sheet.height - 22)
         sheet.text(x, sheet.height - 6, f"{second} s", "quiet", "middle")
-    _legend(sheet)
+    runs = sorted({row.runs for row in rows})
+    _legend(sheet, " to ".join(str(each) for each in (runs[0], *runs[1:][-1:])))
     for number, row in enumerate(rows):
         y = 52 + _HIGH * number
         sheet.text(20, y + 15, row.failure, "title")
@@ -65,7 +66,7 @@ def _x(seconds: float, most: float) -> float:
     return _LEFT + (_RIGHT - _LEFT) * seconds / most
 
 
-def _legend(sheet: Drawing) -> None:
-    for x, kind, words in ((250, "solid", "median"), (340, "pale", "worst of ten runs"), (500, "bar", "promise")):
+def _legend(sheet: Drawing, runs: str) -> None:
+    for x, kind, words in ((250, "solid", "median"), (340, "pale", f"worst of {runs} runs"), (500, "bar", "promise")):
         sheet.bar(x, 14, 22, 12, kind)
         sheet.text(x + 28, 24, words, "quiet")

@@ -7,11 +7,11 @@ from typing import Any, Final
 
 import yaml
 
-from cacheclient.contract import Component
+from cacheclient.contract import Component, Label
 from handbook.drawings.svg import Drawing
 
 MANIFESTS: Final = Path(__file__).resolve().parents[2] / "tests" / "rendered" / "prod"
-_LABEL: Final = "app.kubernetes.io/component"
+_LABEL: Final = Label.COMPONENT.value
 _NAMESPACE: Final = "kubernetes.io/metadata.name"
 _APPS: Final = "applications"
 _OUTSIDE: Final = "outside"

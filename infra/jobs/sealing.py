@@ -165,7 +165,6 @@ class _Stream:
     """The cipher of one file: which chunk comes next, and whether it is the last, is part of every nonce."""
 
     cipher: AESGCM
-    header: bytes
     number: int = field(default=0)
 
     def nonce(self, *, last: bool) -> bytes:
@@ -175,7 +174,7 @@ class _Stream:
 
 def _stream(key: bytes, header: bytes) -> _Stream:
     own = HKDF(algorithm=SHA256(), length=_KEY, salt=header[-_SALT:], info=_INFO).derive(key)
-    return _Stream(AESGCM(own), header)
+    return _Stream(AESGCM(own))
 
 
 def _encrypted(parts: Iterable[bytes], key_id: str, key: bytes) -> Iterator[bytes]:

@@ -1,4 +1,7 @@
-"""Rate limiters: shared by the fleet, exact, told what to do without Redis, and cheap to those who hammer."""
+"""Rate limiters: shared by the fleet, exact, told what to do without Redis, and cheap to those who hammer.
+
+Most run on the fake, which decides by the rule itself; that the script in Redis decides the same is shown by test_gcra.
+"""
 
 from __future__ import annotations
 

@@ -136,7 +136,11 @@ class Actions:
     def hit_rate(self) -> str:
         """Measure what the application's caches find."""
         given = self._settings.application
-        seen = hit_rate.await_rate(self._applications, given, self._deployment.seconds, self._say)
+        try:
+            seen = hit_rate.await_rate(self._applications, given, self._deployment.seconds, self._say)
+        except hit_rate.TooFewHitsError as error:
+            self.measured = error.seen
+            raise
         self.measured = seen
         return f"{seen.rate:.1%} of {seen.lookups:,} lookups; {given.hit_rate:.0%} are wanted"
 

@@ -19,6 +19,14 @@ from infra.settings_schema import Application
 POLL: Final = 1.0
 
 
+class TooFewHitsError(JobError):
+    """The application was asked enough to judge, and its hit rate was too low: ``seen`` is what was measured."""
+
+    def __init__(self, said: str, seen: Counted) -> None:
+        super().__init__(said)
+        self.seen = seen
+
+
 @dataclass(frozen=True, slots=True)
 class Counted:
     """Lookups, and how many of them were found in L1 or L2."""
@@ -59,7 +67,8 @@ def await_rate(kubectl: Kubectl, application: Application, seconds: float, say: 
     """Wait until a window of lookups has the hit rate that the stack file asks for, and return it.
 
     Raises:
-        JobError: if there is none within ``seconds``, with what was measured last, or if no pod tells.
+        TooFewHitsError: if what was measured last within ``seconds`` is below that.
+        JobError: if nobody asked enough to judge, or if no pod tells.
     """
     end = time.monotonic() + seconds
     first, last = look(kubectl, application), Counted()
@@ -73,15 +82,15 @@ def await_rate(kubectl: Kubectl, application: Application, seconds: float, say: 
             say(f"{window.rate:.1%} of the last {window.lookups:,} lookups; {application.hit_rate:.0%} are wanted")
             first, last = now, window
         if time.monotonic() > end:
-            raise JobError(_why(application, last, window, seconds))
+            raise _why(application, last, window, seconds)
 
 
-def _why(application: Application, last: Counted, window: Counted, seconds: float) -> str:
+def _why(application: Application, last: Counted, window: Counted, seconds: float) -> JobError:
     if last.lookups:
         told = f"the hit rate was {last.rate:.1%} of the last {last.lookups:,} lookups"
-        return f"{told}; {application.hit_rate:.0%} are wanted (application.hitRate)"
+        return TooFewHitsError(f"{told}; {application.hit_rate:.0%} are wanted (application.hitRate)", last)
     least = f"{application.min_lookups:,} are needed to judge (application.minLookups)"
-    return f"only {window.lookups:,} lookups were made in {seconds:g} s; {least}"
+    return JobError(f"only {window.lookups:,} lookups were made in {seconds:g} s; {least}")
 
 
 def look(kubectl: Kubectl, application: Application) -> dict[str, Counted]:

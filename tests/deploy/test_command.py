@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 import shutil
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from cacheclient.cli import main
 from infra.jobs import kubectl
+from tests.deploy.conftest import OVERRIDES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -63,6 +65,29 @@ def test_where_it_stopped_it_says_how_to_go_on(run: Run, cluster: Cluster) -> No
     assert out.splitlines()[-1] == (
         "  cachestack deploy dev --with kubectl --from redis --set 'network.clientNamespaces=[a, b]'"
     )  # not from ready: what was mended may be in the stack file
+
+
+def test_a_hit_rate_that_is_too_low_stops_it_with_what_was_measured_and_how_to_go_on(
+    run: Run, cluster: Cluster
+) -> None:
+    cluster.hits(1000, 1.0)
+    cluster.hits(3000, 0.5, "stats.next")
+    deploy = ("dev", "--with", "kubectl", *(word for given in OVERRIDES for word in ("--set", given)), "--timeout", "1")
+    code, out, _ = run(*deploy)
+    assert code == 1
+    told, stopped, resume = out.splitlines()[-3:]
+    reason = "the hit rate was 25.0% of the last 2,000 lookups; 80% are wanted (application.hitRate)"
+    assert told == f"hit-rate    failed   {reason}"
+    assert stopped == "Stopped at hit-rate. When it is mended, go on with"
+    assert resume.startswith("  cachestack deploy dev --with kubectl --from hit-rate --set ")
+    cluster.hits(1000, 1.0)
+    code, out, _ = run(*deploy, "--json")
+    assert (code, json.loads(out)["measured"]) == (1, {"hit_rate": 0.25, "lookups": 2000})
+    cluster.hits(500, 0.0)
+    cluster.hits(2000, 0.75, "stats.next")
+    code, out, _ = run(*shlex.split(resume)[2:], "--timeout", "1")
+    assert code == 0
+    assert "hit rate 100.0% of 1,500 lookups; pre-warmed: " in out.splitlines()[-1]
 
 
 def test_it_goes_on_as_it_was_called_and_a_dry_run_stays_one(

@@ -201,8 +201,11 @@ def test_the_container_that_is_rolled_is_never_guessed(
 def test_a_hit_rate_that_is_too_low_is_told_as_it_was_measured(cluster: Cluster, deploy: Deploy) -> None:
     cluster.hits(1000, 1.0)
     cluster.hits(3000, 0.5, "stats.next")
-    failed = deploy(first=Name.HIT_RATE).failed
-    assert failed is not None
+    report = deploy(first=Name.HIT_RATE)
+    assert (failed := report.failed) is not None
+    assert report.measured == Counted(2000, 500)
+    assert report.steps[-1] == failed, "nothing is warmed"
+    assert not [call for call in cluster.asked() if call.startswith("create job")]
     assert failed.said == "the hit rate was 25.0% of the last 2,000 lookups; 80% are wanted (application.hitRate)"
 
 

@@ -16,7 +16,7 @@ import typer
 from cacheclient.cache import AsyncCache
 from cacheclient.cli.command import Failure
 from cacheclient.contract import Env, ExitCode
-from cacheclient.errors import CacheError, ConfigurationError, LockTimeoutError
+from cacheclient.errors import CacheError, ConfigurationError, LockTimeoutError, UnavailableError
 
 PANEL: Final = "Which cache"
 """The heading of the options that say it."""
@@ -97,7 +97,8 @@ async def _run(
     except ConfigurationError as error:
         raise Failure(str(error), ExitCode.USAGE) from error
     except LockTimeoutError as error:
-        raise Failure(str(error), ExitCode.BUSY) from error
+        away = isinstance(error.__cause__, UnavailableError)  # then nobody knows whether anybody has it
+        raise Failure(str(error), ExitCode.FAILED if away else ExitCode.BUSY) from error
     except CacheError as error:
         raise Failure(str(error)) from error
 

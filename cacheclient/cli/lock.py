@@ -43,8 +43,9 @@ async def lock(
     """Run a command while nobody else in the fleet holds the lock.
 
     The lock is extended until the command ends. It finds a number that rises with each holder (the fencing token) in
-    CACHE_LOCK_TOKEN. If the lock is lost meanwhile, the command is ended. The exit code is the command's; 4 if the
-    lock was not to be had. What the command prints is left alone: with --json the last line on stderr says how it went.
+    CACHE_LOCK_TOKEN. If the lock is lost meanwhile, the command is ended. The exit code is the command's; 4 if
+    somebody else has the lock, 1 if Redis does not answer. What the command prints is left alone: with --json the last
+    line on stderr says how it went.
     """
     if show == bool(command):
         raise Failure("`-- COMMAND...` to run under the lock, or --show", ExitCode.USAGE)

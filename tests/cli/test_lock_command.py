@@ -12,7 +12,7 @@ import pytest
 
 from cacheclient import Cache
 from cacheclient.contract import Env, ExitCode
-from tests.conftest import PATIENCE, wait_for
+from tests.conftest import PATIENCE, free_port, wait_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -67,6 +67,13 @@ def test_a_lock_that_somebody_has_is_not_to_be_had_and_shown(cached: Run, cache:
         told = json.loads(cached("lock", "job", "--show", "--json").out)
         assert 0 < told["expires_in"] <= 30
         assert told["holder"].count(":") == 1, "the part that would free it is not shown"
+
+
+def test_that_redis_is_away_is_not_taken_for_somebody_who_has_it(cached: Run) -> None:
+    away = ("--url", f"redis://127.0.0.1:{free_port()}")
+    said = cached("lock", "job", *away, "--wait", "0", "--", "true")
+    assert (said.code, said.out) == (ExitCode.FAILED, "")
+    assert "no Redis master is known at the moment" in said.err
 
 
 def test_neither_a_command_nor_show_is_refused(cached: Run) -> None:

@@ -85,6 +85,8 @@ class Doctor:
         return None if left == _GONE else math.inf if left < 0 else left / 1000
 
 
-def _parsed(info: bytes) -> dict[str, str]:
+def _parsed(info: object) -> dict[str, str]:
+    if not isinstance(info, bytes):  # a proxy may answer as it likes
+        return {}
     lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
     return {name: value for name, _, value in lines}

@@ -212,11 +212,14 @@ class Link:
 
     async def _examine(self, connection: Connection) -> Connection:
         """Check that the server is a master, and read its replication id and its clock."""
-        role = await connection.reads.call("ROLE")
-        if role[0] != b"master":
-            raise UnavailableError(f"{connection.address} is {role[0].decode()}, not master", ErrorType.READONLY)
-        asked = self._clock()
-        self.server_clock.observe(parse_time(await connection.reads.call("TIME")), asked)
+        try:
+            role = await connection.reads.call("ROLE")
+            if role[0] != b"master":
+                raise UnavailableError(f"{connection.address} is {role[0].decode()}, not master", ErrorType.READONLY)
+            asked = self._clock()
+            self.server_clock.observe(parse_time(await connection.reads.call("TIME")), asked)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:  # a proxy, perhaps, that is mended later
+            raise UnavailableError(f"{connection.address} does not answer ROLE and TIME as Redis does") from error
         return dataclasses.replace(connection, history=_history(await connection.reads.call("INFO", "replication")))
 
     async def _until_lost(self, connection: Connection) -> None:
@@ -283,7 +286,9 @@ class Link:
                 callback()
 
 
-def _history(info: bytes) -> str:
-    """Return the replication id in the reply to INFO."""
-    fields = dict(line.split(":", 1) for line in info.decode().splitlines() if ":" in line)
+def _history(info: object) -> str:
+    """Return the replication id in the reply to INFO, empty if it is none."""
+    if not isinstance(info, bytes):
+        return ""
+    fields = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
     return fields.get("master_replid", "")

@@ -16,7 +16,7 @@ from cacheclient.missing import ABSENT
 from cacheclient.remote import Address, Pipe, topology
 from cacheclient.remote.replicas import Replicas
 from tests.client.conftest import Named
-from tests.conftest import Server, until
+from tests.conftest import Server, free_port, until
 
 QUICK = CacheOptions(l2=L2Options(connect_timeout=0.5))
 PATIENT = CacheOptions(l2=L2Options(timeout=1.0))
@@ -156,6 +156,22 @@ async def test_replicas_are_never_waited_for_without_end() -> None:
 
     assert not await Replicas().have_all(cast("Pipe", SimpleNamespace(call=call)), 0.0004)
     assert asked == [("ROLE",), ("WAIT", 1, 1)], "0 would mean for ever"
+
+
+async def test_a_proxy_that_answers_oddly_is_asked_again_until_it_does_not(
+    named: type[Named], own_server: Server, opened: Opened, namespace: str
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while asked := await reader.read(4096):
+            writer.write(b"%0\r\n" if b"HELLO" in asked else b":7\r\n")
+        writer.close()
+
+    async with await asyncio.start_server(serve, "127.0.0.1", port := free_port()):
+        cache = await opened(f"redis://127.0.0.1:{port}", namespace, options=QUICK)
+        await until(lambda: cache.stats().connection_errors >= 2)
+        named.master = Address("127.0.0.1", own_server.port)
+        await until(lambda: cache.stats().listener_connected)
+    assert await cache.set("a", 1)
 
 
 async def in_l1(cache: AsyncCache, key: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple
@@ -13,6 +14,8 @@ from cacheclient.errors import ConfigurationError
 SCHEMES: Final = (
     "redis", "rediss", "redis+sentinel", "rediss+sentinel", "redis+cluster", "rediss+cluster", "memory",
 )  # fmt: skip
+# A name, an IPv4 address, or an IPv6 address in brackets; and a port.
+_HOST: Final = re.compile(r"(\[[0-9A-Fa-f:.]+(%[\w.-]+)?\]|[\w.-]+)(:\d*)?")
 
 
 class Address(NamedTuple):
@@ -132,6 +135,8 @@ def fresh(known: str, path: Path | None) -> str:
 
 
 def _split(url: str) -> SplitResult:
+    if any(character <= " " or character == "\x7f" for character in url):  # urlsplit would leave some of them out
+        raise ConfigurationError("url: a space or a control character; in a password write %20 and the like")
     try:
         return urlsplit(url)
     except ValueError:  # its text may repeat the URL
@@ -141,6 +146,8 @@ def _split(url: str) -> SplitResult:
 def _credentials(parts: SplitResult) -> tuple[str, str, list[str]]:
     given, _, hosts = parts.netloc.rpartition("@")
     user, _, secret = given.partition(":")
+    if "," in given and "@" in given:  # or the hosts before the last @ would be taken for a part of the password
+        raise ConfigurationError("url: one user and password, before the first host; in a password write %40 and %2C")
     names = [host for host in hosts.split(",") if host]
     if not names or len(names) != hosts.count(",") + 1:
         raise ConfigurationError(f"url {parts.scheme}://...: at least one host, separated by single commas")
@@ -157,7 +164,8 @@ def _address(text: str, default_port: int) -> Address:
         host, port = split.hostname, split.port
     except ValueError:
         host, port = None, None
-    if not host or port == 0:  # what was given is not repeated: it is a password if the user forgot the @
+    # What was given is not repeated: it is a password if the user forgot the @.
+    if not host or port == 0 or not _HOST.fullmatch(text):
         raise ConfigurationError("url: each host is a name, or name:port with a port from 1 to 65535")
     return Address(host, port or default_port)
 

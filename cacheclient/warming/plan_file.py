@@ -87,7 +87,7 @@ def _plans(raw: Mapping[str, Any], faults: list[str]) -> dict[str, PlanSettings]
 def _source(raw: object, path: str, known: Mapping[str, Kind], faults: list[str]) -> tuple[Kind, SourceSettings] | None:
     """Return the kind and the settings of one source; None if there are faults, which are added."""
     table = _expected(raw, dict, f"{path}: a table is needed", faults)
-    if not table:
+    if table is not raw:
         return None
     name = table.get("kind")
     if not isinstance(name, str) or name not in known:

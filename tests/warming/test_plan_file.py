@@ -119,6 +119,7 @@ BAD: list[tuple[dict[str, Any], str]] = [
     ({"source": [FILES]}, "source: unknown key; allowed: plans, sources"),
     ({"sources": FILES}, "sources: a list of tables is needed: [[sources]]"),
     ({"sources": ["files"]}, "sources[0]: a table is needed"),
+    ({"sources": [{}]}, "sources[0].kind: missing; allowed: files, sql, http, stream"),
     ({"sources": [FILES], "plans": []}, "plans: a table of plans is needed"),
     ({"sources": [FILES], "plans": {"nightly": {}}}, "plans.nightly: no such plan; critical, hot, full"),
     ({"sources": [FILES], "plans": {"full": 5}}, "plans.full: 5 is not allowed; a group of keys"),

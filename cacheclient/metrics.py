@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import version
 from typing import Final, Protocol
 
@@ -71,17 +71,8 @@ class CacheCollector(Collector):
         """Yield every family of ``contract.METRICS`` that comes from a cache."""
         now = time.monotonic()
         observed = [(cache.space.namespace, cache.stats()) for cache in self._caches]
-        for metric in (contract.HITS, contract.MISSES, contract.SIZE_BYTES, contract.CAPACITY_BYTES, contract.ENTRIES,
-                       contract.MEMORY_PRESSURE, contract.EVICTIONS, contract.ERRORS, contract.LOADER_CALLS,
-                       contract.COALESCED, contract.LEASES, contract.INVALIDATIONS, contract.CONNECTION_ERRORS,
-                       contract.FAILOVER_EVENTS, contract.LISTENER_CONNECTED, contract.LISTENER_GAPS, contract.LOCKS,
-                       contract.RATE_LIMITED,
-                       contract.CIRCUIT_STATE, contract.STALE_SERVED, contract.SUSPECT_ENTRIES,
-                       contract.REVALIDATED, contract.EVENTS, contract.L1_OFF, contract.PUSH_STORMS,
-                       contract.CONSISTENCY_CHECKED, contract.CONSISTENCY_INCONSISTENT, contract.MIGRATED,
-                       contract.WARMED, contract.HIT_RATE_AT_SIZE, contract.WORKING_SET,
-                       contract.TUNING_CHANGES, contract.TUNING_ENGAGED, contract.TUNING_VALUE):  # fmt: skip
-            yield _scalar(metric, [sample for name, stats in observed for sample in _samples(metric, name, stats)])
+        for metric, read in _READ.items():
+            yield _scalar(metric, [((name, *of), value) for name, stats in observed for of, value in read(stats)])
         for metric in (contract.LOOKUP_SECONDS, contract.LOOKUP_MS, contract.WRITE_SECONDS, contract.WRITE_MS,
                        contract.LOADER_SECONDS, contract.FAILOVER_SECONDS, contract.PROPAGATION_SECONDS):  # fmt: skip
             yield _histogram(metric, observed)
@@ -124,63 +115,59 @@ class _HitRates:
         return [(tier, hits / lookups) for tier, (hits, lookups) in grown.items() if lookups]
 
 
-def _samples(metric: Metric, name: str, stats: Stats) -> list[Sample]:
-    """Return the label values and value of every series that ``metric`` has for one cache."""
-    tiers = [(tier, stats.tier(tier)) for tier in _TIERS]
-    l1 = stats.l1
-    cells: dict[str, list[Sample]] = {
-        contract.HITS.name: [((name, t), s.hits) for t, s in tiers],
-        contract.MISSES.name: [((name, t), s.misses) for t, s in tiers[:2]],
-        contract.SIZE_BYTES.name: [((name, Tier.L1), l1.size_bytes)],
-        contract.CAPACITY_BYTES.name: [((name, Tier.L1), l1.capacity_bytes)],
-        contract.ENTRIES.name: [((name, Tier.L1), l1.entries)],
-        contract.MEMORY_PRESSURE.name: [((name, Tier.L1), l1.size_bytes / max(1, l1.capacity_bytes))],
-        contract.EVICTIONS.name: [((name, Tier.L1, r), l1.evictions[r]) for r in _CLOSED["evictions"]],
-        contract.ERRORS.name: [
-            ((name, t, e), stats.errors[f"{t}/{e}"]) for t in (Tier.L2, Tier.L3) for e in _errors_of(t)
-        ],
-        contract.LOADER_CALLS.name: [((name, "ok"), stats.l3.hits), ((name, "failed"), stats.l3.misses)],
-        contract.COALESCED.name: [((name, s), stats.coalesced[s]) for s in _CLOSED["coalesced"]],
-        contract.LEASES.name: [((name, o), stats.leases[o]) for o in _CLOSED["leases"]],
-        contract.INVALIDATIONS.name: [
-            ((name, *o.split("/")), stats.invalidations[o]) for o in _CLOSED["invalidations"]
-        ],
-        contract.CONNECTION_ERRORS.name: [((name,), stats.connection_errors)],
-        contract.FAILOVER_EVENTS.name: [((name,), stats.failovers)],
-        contract.LISTENER_CONNECTED.name: [((name,), float(stats.listener_connected))],
-        contract.LOCKS.name: [((name, o), stats.locks[o]) for o in _CLOSED["locks"]],
-        contract.RATE_LIMITED.name: [((name, *o.split("/")), stats.rate_limited[o]) for o in _CLOSED["rate_limited"]],
-        contract.LISTENER_GAPS.name: [((name,), stats.gaps)],
-        contract.CIRCUIT_STATE.name: [((name,), 2.0 if stats.circuit_open else 0.0)],
-        contract.STALE_SERVED.name: [((name, r), stats.stale_served[r]) for r in _CLOSED["stale_served"]],
-        contract.SUSPECT_ENTRIES.name: [((name,), l1.suspects)],
-        contract.WARMED.name: [((name, o), stats.warmed[o]) for o in _CLOSED["warmed"]],
-        contract.MIGRATED.name: [((name, o), stats.migrated[o]) for o in _CLOSED["migrated"]],
-        contract.REVALIDATED.name: [((name, o), stats.revalidated[o]) for o in _CLOSED["revalidated"]],
-        contract.EVENTS.name: [((name, t), stats.events[t]) for t in _CLOSED["events"]],
-        contract.L1_OFF.name: [((name,), float(stats.l1_off))],
-        contract.PUSH_STORMS.name: [((name,), stats.storms)],
-        contract.CONSISTENCY_CHECKED.name: [((name, *c.split("/")), stats.audited[c]) for c in _CLOSED["audited"]],
-        contract.CONSISTENCY_INCONSISTENT.name: [
-            ((name, *c.split("/")), stats.inconsistent[c]) for c in _CLOSED["audited"]
-        ],
-        contract.HIT_RATE_AT_SIZE.name: [
-            ((name, tier, size), curve.hit_rate(size)) for tier, curve in stats.curves.items() for size in SIZES
-        ],
-        contract.TUNING_CHANGES.name: [
-            ((name, rule, "true" if how == "applied" else "false"), stats.tuned[f"{rule}/{how}"])
-            for rule in TuningRule
-            for how in ("applied", "advised")
-        ],
-        contract.TUNING_ENGAGED.name: [((name, rule), float(stats.engaged.get(rule, False))) for rule in TuningRule],
-        contract.TUNING_VALUE.name: [((name, param), value) for param, value in stats.tuning.items()],
-        contract.WORKING_SET.name: [((name, tier), c.working_set_bytes) for tier, c in stats.curves.items()],
-    }
-    return cells[metric.name]
+def _each(counts: Mapping[str, float], kind: str) -> list[Sample]:
+    return [(tuple(what.split("/")), counts[what]) for what in _CLOSED[kind]]
 
 
 def _errors_of(tier: Tier) -> Iterable[ErrorType]:
     return (ErrorType.LOADER,) if tier is Tier.L3 else (e for e in ErrorType if e is not ErrorType.LOADER)
+
+
+# What each metric says of one cache: the values of its labels, without the cache's name, and the figure.
+_READ: Final[Mapping[Metric, Callable[[Stats], Iterable[Sample]]]] = {
+    contract.HITS: lambda s: [((tier,), s.tier(tier).hits) for tier in _TIERS],
+    contract.MISSES: lambda s: [((tier,), s.tier(tier).misses) for tier in (Tier.L1, Tier.L2)],
+    contract.SIZE_BYTES: lambda s: [((Tier.L1,), s.l1.size_bytes)],
+    contract.CAPACITY_BYTES: lambda s: [((Tier.L1,), s.l1.capacity_bytes)],
+    contract.ENTRIES: lambda s: [((Tier.L1,), s.l1.entries)],
+    contract.MEMORY_PRESSURE: lambda s: [((Tier.L1,), s.l1.size_bytes / max(1, s.l1.capacity_bytes))],
+    contract.EVICTIONS: lambda s: [((Tier.L1, reason), s.l1.evictions[reason]) for reason in _CLOSED["evictions"]],
+    contract.ERRORS: lambda s: [
+        ((tier, error), s.errors[f"{tier}/{error}"]) for tier in (Tier.L2, Tier.L3) for error in _errors_of(tier)
+    ],
+    contract.LOADER_CALLS: lambda s: [(("ok",), s.l3.hits), (("failed",), s.l3.misses)],
+    contract.COALESCED: lambda s: _each(s.coalesced, "coalesced"),
+    contract.LEASES: lambda s: _each(s.leases, "leases"),
+    contract.INVALIDATIONS: lambda s: _each(s.invalidations, "invalidations"),
+    contract.CONNECTION_ERRORS: lambda s: [((), s.connection_errors)],
+    contract.FAILOVER_EVENTS: lambda s: [((), s.failovers)],
+    contract.LISTENER_CONNECTED: lambda s: [((), float(s.listener_connected))],
+    contract.LISTENER_GAPS: lambda s: [((), s.gaps)],
+    contract.LOCKS: lambda s: _each(s.locks, "locks"),
+    contract.RATE_LIMITED: lambda s: _each(s.rate_limited, "rate_limited"),
+    contract.CIRCUIT_STATE: lambda s: [((), 2.0 if s.circuit_open else 0.0)],
+    contract.STALE_SERVED: lambda s: _each(s.stale_served, "stale_served"),
+    contract.SUSPECT_ENTRIES: lambda s: [((), s.l1.suspects)],
+    contract.REVALIDATED: lambda s: _each(s.revalidated, "revalidated"),
+    contract.EVENTS: lambda s: _each(s.events, "events"),
+    contract.L1_OFF: lambda s: [((), float(s.l1_off))],
+    contract.PUSH_STORMS: lambda s: [((), s.storms)],
+    contract.CONSISTENCY_CHECKED: lambda s: _each(s.audited, "audited"),
+    contract.CONSISTENCY_INCONSISTENT: lambda s: _each(s.inconsistent, "audited"),
+    contract.MIGRATED: lambda s: _each(s.migrated, "migrated"),
+    contract.WARMED: lambda s: _each(s.warmed, "warmed"),
+    contract.HIT_RATE_AT_SIZE: lambda s: [
+        ((tier, size), curve.hit_rate(size)) for tier, curve in s.curves.items() for size in SIZES
+    ],
+    contract.WORKING_SET: lambda s: [((tier,), curve.working_set_bytes) for tier, curve in s.curves.items()],
+    contract.TUNING_CHANGES: lambda s: [
+        ((rule, "true" if how == "applied" else "false"), s.tuned[f"{rule}/{how}"])
+        for rule in TuningRule
+        for how in ("applied", "advised")
+    ],
+    contract.TUNING_ENGAGED: lambda s: [((rule,), float(s.engaged.get(rule, False))) for rule in TuningRule],
+    contract.TUNING_VALUE: lambda s: [((param,), value) for param, value in s.tuning.items()],
+}
 
 
 def _scalar(metric: Metric, samples: Iterable[Sample]) -> Family:

@@ -45,7 +45,10 @@ up: $(VENV)/.up ## start the local cache and show it working: TRACE=file, DOWN_A
 	@if $(BIN)/python -m infra.local status >/dev/null 2>&1; then \
 	  $(BIN)/python -m infra.local up && echo "'make show' runs the traffic again, 'make down' ends it."; \
 	else \
-	  $(BIN)/python -m infra.local up --down-after $(or $(DOWN_AFTER),5) $(if $(TLS),--tls) && $(MAKE) show; \
+	  $(BIN)/python -m infra.local up --down-after $(or $(DOWN_AFTER),5) $(if $(TLS),--tls); \
+	  $(MAKE) show || ended=$$?; \
+	  echo "The set runs on: 'make status' looks at it, 'make show' runs the traffic again, 'make down' ends it."; \
+	  exit $${ended:-0}; \
 	fi
 
 .PHONY: show

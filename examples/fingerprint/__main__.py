@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from dashboards.preview.page import Shown
 from examples.fingerprint.messages import Target
-from examples.fingerprint.report import ExitCode
+from examples.fingerprint.report import ExitCode, Verdict
 from examples.fingerprint.show import Plan, play
 from examples.fingerprint.trace import read_trace
 from examples.fingerprint.traffic import MAX_USERS, ZipfMix
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from examples.fingerprint.show import Result
 
+_BUSY: Final = 2.5  # load per core; the show itself is good for two
 _EPILOG: Final = """\
 exit codes: 0 every deciding promise holds; 1 one was missed; 2 wrong arguments, or nothing to run on;
 3 something ended meanwhile, so that a deciding promise could not be measured; 130 interrupted"""
@@ -89,11 +90,17 @@ def _print(result: Result, screen: Screen, plan: Plan, down_after: float) -> Non
     for line in (*result.notes, *result.findings.examples):
         screen.note(f"seen: {line}")
     screen.note(f"\n{_SENTENCES[result.exit_code]}")
+    for row in (*result.acceptance, *result.aftermath):
+        if row.decides and row.verdict is Verdict.MISSED:
+            screen.note(f"  {row.what.strip()}: {row.seen}, promised {row.promise}")
+    load, cores = os.getloadavg()[0], os.cpu_count() or 1
+    if result.exit_code is ExitCode.MISSED and load > _BUSY * cores:
+        screen.note(f"The machine is busy ({load:.0f} processes want its {cores} cores): try again when it is quieter.")
 
 
 _SENTENCES: Final = {
     ExitCode.HOLDS: "Every promise that decides holds.",
-    ExitCode.MISSED: "A promise was missed.",
+    ExitCode.MISSED: "Missed:",
     ExitCode.INCOMPLETE: "Not everything could be measured, see above.",
 }
 

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 READY: Final = "ready"
 REPORT_EVERY: Final = 0.25  # seconds
+PROFILES: Final = ("fingerprint", 1)  # namespace and version, where `cachestack explain` looks for them
 L2_SECONDS: Final = 180.0  # the life of profiles in L2
 V = TypeVar("V")
 
@@ -71,7 +72,7 @@ class Assignment:
 
     Attributes:
         target: the cache.
-        run: version of the cache's keys, different for each run, so that no run reads entries of one before it.
+        run: version of the ledger's keys, different for each run, so that no run reads entries of one before it.
         database: file of the SQLite database.
         floors: file of the floors.
         source: where the users to look up come from.

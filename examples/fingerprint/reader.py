@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from examples.fingerprint.checker import Findings, Floors
 from examples.fingerprint.exposition import exposed
-from examples.fingerprint.messages import READY, REPORT_EVERY, Assignment, Mailbox, Order, Play, ReaderReport
+from examples.fingerprint.messages import PROFILES, READY, REPORT_EVERY, Assignment, Mailbox, Order, Play, ReaderReport
 from examples.fingerprint.profiles import Profile
 from examples.fingerprint.store import Store
 from examples.fingerprint.trace import Trace
@@ -100,7 +100,7 @@ async def main(connection: Connection) -> None:
     """Run a reader at this end of the pipe."""
     assignment: Assignment = connection.recv()
     mailbox = Mailbox(connection)
-    cache = assignment.target.cache("fingerprint", assignment.run, Profile, l1_entries=assignment.l1_entries)
+    cache = assignment.target.cache(*PROFILES, Profile, l1_entries=assignment.l1_entries)
     with Floors(assignment.floors) as floors:
         async with cache:
             with exposed(cache, f"reader-{assignment.reader + 1}", assignment.target.discovery):

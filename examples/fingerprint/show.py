@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field, replace
@@ -15,8 +16,8 @@ from examples.fingerprint import report, store
 from examples.fingerprint.checker import Findings, Floors
 from examples.fingerprint.crew import Crew
 from examples.fingerprint.failures import Drill, events
-from examples.fingerprint.messages import Assignment, Play, Target
-from examples.fingerprint.profiles import ProfileSampler
+from examples.fingerprint.messages import PROFILES, Assignment, Play, Target
+from examples.fingerprint.profiles import Profile, ProfileSampler
 from examples.fingerprint.stage import WRITER, Stage
 from examples.fingerprint.trace import Trace
 from examples.fingerprint.traffic import ZipfMix
@@ -138,7 +139,7 @@ def play(plan: Plan, target: Target, nodes: Nodes, down_after: float, folder: Pa
 
     Raises:
         ChildProcessError: if the readers cannot work.
-        TimeoutError: if the processes do not become ready.
+        TimeoutError: if the processes do not become ready, or Redis does not answer.
     """
     assignment = prepare(plan, target, folder, screen)
     with ExitStack() as stack:
@@ -168,11 +169,22 @@ def prepare(plan: Plan, target: Target, folder: Path, screen: Screen) -> Assignm
     Floors.create(floors, users)
     screen.say(f"database: {users:,} users' fingerprints, {size / users:,.0f} bytes each, in SQLite (L3)")
     screen.say(f"lookups: {plan.source.describe()}")
-    # A version of its own for each run: no run reads what one before it left in Redis.
+    asyncio.run(_forget(target))
     return Assignment(
         target=target, run=int(time.time()), database=database, floors=floors, source=plan.source, reader=0,
         readers=plan.readers,
     )  # fmt: skip
+
+
+async def _forget(target: Target) -> None:
+    """Have everybody forget the profiles, so that no run reads what one before it left in Redis.
+
+    Raises:
+        TimeoutError: if Redis does not acknowledge it.
+    """
+    async with target.cache(*PROFILES, Profile, l1_entries=0) as profiles:
+        if not await profiles.clear():
+            raise TimeoutError(f"{target.url} does not acknowledge that old entries are forgotten")
 
 
 def _mix(stage: Stage, plan: Plan) -> Traffic:

@@ -17,7 +17,7 @@ from cacheclient import TTL
 from examples.fingerprint.checker import Floors, Promises
 from examples.fingerprint.exposition import exposed
 from examples.fingerprint.ledger import Ledger
-from examples.fingerprint.messages import READY, REPORT_EVERY, Assignment, Mailbox, Order, Play, WriterReport
+from examples.fingerprint.messages import PROFILES, READY, REPORT_EVERY, Assignment, Mailbox, Order, Play, WriterReport
 from examples.fingerprint.profiles import Profile, ProfileSampler
 from examples.fingerprint.reader import lookups
 from examples.fingerprint.store import Store
@@ -143,7 +143,7 @@ async def main(connection: Connection) -> None:
     assignment: Assignment = connection.recv()
     mailbox = Mailbox(connection)
     target, run = assignment.target, assignment.run
-    profiles = target.cache("fingerprint", run, Profile, l1_entries=assignment.l1_entries)
+    profiles = target.cache(*PROFILES, Profile, l1_entries=assignment.l1_entries)
     ledger = target.cache("ledger", run, int, l1_entries=0)
     with Floors(assignment.floors) as floors:
         async with profiles, ledger:

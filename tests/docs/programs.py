@@ -223,7 +223,14 @@ def _eval(arguments: Sequence[str]) -> None:
     del arguments  # what it evaluates stands in $( ), and has been checked
 
 
+def _activate(arguments: Sequence[str]) -> None:
+    (made,) = re.findall(r"^VENV := (\S+)$", (ROOT / "Makefile").read_text(encoding="utf-8"), re.MULTILINE)
+    if list(arguments) != [f"{made}/bin/activate"]:
+        raise NotUnderstoodError(f". {' '.join(arguments)}: make sets up {made}/bin/activate")
+
+
 CHECKS: Final[Mapping[str, Callable[[Sequence[str]], None]]] = {
+    ".": _activate,
     "cachestack": _cachestack,
     "eval": _eval,
     "granian": _granian,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 SCRAPES = Path(__file__).parent / "data"
+RULES: list[dict[str, Any]] = [rule for group in prometheus_rule_spec("cache")["groups"] for rule in group["rules"]]
 TARGET_LABELS = {"job", "namespace", "pod", "instance"}
 
 

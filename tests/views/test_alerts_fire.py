@@ -18,7 +18,8 @@ import yaml
 
 from alerts import signals
 from alerts.model import Signal
-from alerts.rules import GROUPS, prometheus_rule_spec
+from alerts.rules import GROUPS
+from tests.views.conftest import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +135,6 @@ def complaints(promtool: str, trials: list[Trial], folder: Path) -> list[str]:
     return ["" if verdict.strip() == "SUCCESS" else verdict for verdict in verdicts]
 
 
-RULES = [rule for group in prometheus_rule_spec("cache")["groups"] for rule in group["rules"]]
 RECORDINGS = [rule for rule in RULES if "record" in rule]
 ALERTING = {rule["alert"]: rule for rule in RULES if "alert" in rule}
 FIRES, QUIET = cases("fires"), cases("quiet")

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from alerts.rules import ALERTS, Links, prometheus_rule_spec
+from alerts.rules import ALERTS, Links
 from alerts.thresholds import Thresholds
 from cacheclient.contract import DASHBOARD_UIDS, EXPORTER_METRICS, METRICS, Job, Process
 from dashboards import __main__ as command
 from dashboards.boards import BOARDS, build
 from dashboards.provisioning import config_maps, provider_yaml
+from tests.views.conftest import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -172,7 +173,7 @@ def test_links_lead_to_boards_that_exist() -> None:
 
 
 def test_every_metric_of_ours_is_read_by_a_rule_or_a_panel(parse: Callable[[str], Any]) -> None:
-    rules = [rule["expr"] for group in prometheus_rule_spec("cache")["groups"] for rule in group["rules"]]
+    rules = [rule["expr"] for rule in RULES]
     texts = [*rules, *(target["expr"] for _, _, target in QUERIES + EVENTS)]
     read = {use.metric for text in texts for use in parse(text).uses()}
     plain = {re.sub(r"_(bucket|count|sum)$", "", metric) for metric in read}

@@ -17,12 +17,12 @@ from alerts.signals import ERROR_RATIO, MASTERS, MEMORY_RATIO
 from alerts.thresholds import Thresholds
 from cacheclient.contract import DASHBOARD_UIDS, EXPORTER_METRICS, SCRAPE_SECONDS, Job
 from tests.alert_drill.causes import CAUSES, NOT_LIVE
+from tests.views.conftest import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 RUNBOOKS = Path(__file__).parents[2] / "docs" / "runbooks.md"
-RULES = [rule for group in prometheus_rule_spec("cache")["groups"] for rule in group["rules"]]
 ALERTING = [rule for rule in RULES if "alert" in rule]
 
 

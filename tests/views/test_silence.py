@@ -18,11 +18,12 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from alerts.coverage import COVERED
-from alerts.rules import ALERTS, prometheus_rule_spec
+from alerts.rules import ALERTS
 from cacheclient import AsyncCache
 from cacheclient.contract import EXPORTER_METRICS, METRICS, Exporter, Job, Loss, losses
 from cacheclient.metrics import register
 from tests.conftest import PATIENCE, free_port
+from tests.views.conftest import RULES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from tests.conftest import Server
 
 Lost = frozenset[tuple[Job | None, Loss]]
-RULES = [rule for group in prometheus_rule_spec("cache")["groups"] for rule in group["rules"]]
 RECORDED = {rule["record"]: promql.parse(rule["expr"]) for rule in RULES if "record" in rule}
 CONDITIONS = {rule["alert"]: promql.parse(rule["expr"]) for rule in RULES if "alert" in rule}
 SETS = {"and", "or", "unless"}

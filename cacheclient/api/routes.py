@@ -15,6 +15,7 @@ from typing import Annotated, Any, Final
 
 from fastapi import APIRouter, Body, Header, Path, Request, Response, Security
 from fastapi.security import HTTPBearer
+from starlette.convertors import PathConvertor, register_url_convertor
 
 from cacheclient.api.authentication import Administrators
 from cacheclient.api.bodies import (
@@ -53,6 +54,15 @@ _IdempotencyKey = Annotated[
 _REFUSALS: Final = (400, 401, 403, 409, 413, 415, 422, 429, 503)  # of what changes something
 _LOOKS: Final = (401, 403, 422, 429, 503)  # of what only looks
 _LOCATION: Final = {"Location": {"description": "where the job is told of", "schema": {"type": "string"}}}
+
+
+class _Key(PathConvertor):
+    """Whatever follows, as ``path``, which ends at a line end: then there is no such path, instead of no such key."""
+
+    regex = "(?s:.*)"
+
+
+register_url_convertor("cachekey", _Key())
 
 
 def router(
@@ -135,7 +145,7 @@ def _for_administrators(guard: Guard, cache: Callable[[], AsyncCache[Any]]) -> A
         return done
 
     @routes.get(
-        "/explain/{key:path}",
+        "/explain/{key:cachekey}",
         response_model=Explanation,
         responses={200: {"content": {"application/json": {"example": EXPLAINED}}}, **documented(*_LOOKS)},
     )

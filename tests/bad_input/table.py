@@ -75,6 +75,8 @@ REQUESTS: Final = [
     Request("GET", "/cache/prewarm/" + "f" * 32, 404, "no_such_job"),
     Request("GET", "/cache/explain/", 422, "invalid"),
     Request("GET", "/cache/explain/%00", 422, "invalid"),
+    Request("GET", "/cache/explain/%0A", 422, "invalid"),
+    Request("GET", "/cache/explain/a%0Ab%0A", 422, "invalid"),
     Request("GET", "/cache/explain/" + "%C3%A9" * 257, 422, "invalid"),
     Request("GET", "/cache/prewarm/" + "%D9%A3" * 32, 422, "invalid"),
     Request("POST", "/cache/invalidate", 422, "invalid", b'{"key": "a", "key": 7}', JSON),

@@ -148,7 +148,7 @@ _EXAMPLES: Final = {
         forbidden(),
         Problem(404, "no_such_job", "there is no such job, or it was long ago"),
         Problem(409, "in_progress", "a request with this Idempotency-Key is being worked on"),
-        Problem(413, "too_large", "the body has more than 16384 bytes"),
+        Problem(413, "too_large", "the body has more than 32768 bytes"),
         Problem(415, "not_json", "the body must be application/json"),
         Problem(
             422, "invalid", "the request is not what this endpoint takes",

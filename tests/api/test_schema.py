@@ -90,6 +90,7 @@ NAMES: Final = st.text(max_size=30) | st.text("ab*?[]\\-^ü\0", max_size=12) | s
 @example("tag", "é" * 127)
 @example("tag", "é" * 128)
 @example("pattern", "[^]")
+@example("pattern", "🙂" * 2048)  # of all that is valid the longest as JSON, where json.dumps escapes it
 def test_exactly_what_can_be_invalidated_is_accepted(client: httpx2.Client, what: str, text: str) -> None:
     content = json.dumps({what: text})
     answer = client.post("/cache/invalidate", content=content, headers={"Content-Type": "application/json"})

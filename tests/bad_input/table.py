@@ -67,7 +67,7 @@ REQUESTS: Final = [
     Request("POST", "/cache/invalidate", 422, "invalid", b"NaN", JSON),
     Request("POST", "/cache/invalidate", 400, "bad_request", b'{"key": "\xc3\x28"}', JSON),
     Request("POST", "/cache/invalidate", 400, "bad_request", b"[" * 16000, JSON),
-    Request("POST", "/cache/invalidate", 413, "too_large", b'"' + b"a" * 16384 + b'"', JSON),
+    Request("POST", "/cache/invalidate", 413, "too_large", b'"' + b"a" * 32768 + b'"', JSON),
     Request("POST", "/cache/invalidate", 422, "invalid", b'{"key": "a"}', JSON | {"Idempotency-Key": "a b"}),
     Request("POST", "/cache/prewarm", 422, "invalid", b'{"type": "hot", "type": "cold"}', JSON),
     Request("GET", "/cache/prewarm/..", 404, "not_found"),

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from cacheclient.api.authentication import Administrators
 from cacheclient.api.guard import Guard
-from cacheclient.api.problems import Problem, documented
+from cacheclient.api.problems import documented, not_ready
 from cacheclient.api.rates import Rates
 from cacheclient.cache import AsyncCache
 from cacheclient.errors import ClosedError
@@ -47,12 +47,12 @@ def operations(
         """Say that the process serves."""
         return Health(ok=True, redis=_redis(cache))
 
-    @routes.get("/readyz", responses=documented(503))
+    @routes.get("/readyz", responses=documented(not_ready()))
     async def readyz() -> Health:
         """Say whether the process may be sent traffic."""
         cache()
         if not ready():
-            raise Problem(503, "not_ready", "it is being prepared", headers={"Retry-After": "1"})
+            raise not_ready()
         return Health(ok=True, redis=_redis(cache))
 
     @routes.get("/metrics", response_class=Response, responses={200: {"content": {"text/plain": {}}}})

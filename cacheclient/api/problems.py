@@ -120,6 +120,11 @@ def not_open() -> Problem:
     return Problem(503, "not_open", "the cache is not open", headers=_RETRY)
 
 
+def not_ready() -> Problem:
+    """Return the answer while what the application waits for is on its way: a warm-up, say."""
+    return Problem(503, "not_ready", "it is being prepared", headers=_RETRY)
+
+
 def unexpected() -> Problem:
     """Return the answer to an error of ours."""
     return Problem(500, "unexpected", "an error of this service: its log says more under the request id")
@@ -128,15 +133,16 @@ def unexpected() -> Problem:
 _ABSENT: Final = {UnavailableError: unavailable, ClosedError: not_open}
 
 
-def documented(*statuses: int) -> dict[int | str, dict[str, Any]]:
-    """Return what the OpenAPI document says of the problems of these statuses."""
+def documented(*examples: int | Problem) -> dict[int | str, dict[str, Any]]:
+    """Return what the OpenAPI document says of problems: these, or the usual one of a status."""
     schema = ProblemDetails.model_json_schema()
+    problems = [_EXAMPLES[example] if isinstance(example, int) else example for example in examples]
     return {
-        status: {
-            "description": HTTPStatus(status).phrase,
-            "content": {PROBLEM_JSON: {"schema": schema, "example": _EXAMPLES[status].body("7f8e0c2b9d")}},
+        problem.status: {
+            "description": HTTPStatus(problem.status).phrase,
+            "content": {PROBLEM_JSON: {"schema": schema, "example": problem.body("7f8e0c2b9d")}},
         }
-        for status in statuses
+        for problem in problems
     }
 
 

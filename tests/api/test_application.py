@@ -198,6 +198,10 @@ async def test_a_pod_gets_no_traffic_before_its_critical_warm_up_is_done() -> No
         await asyncio.sleep(0)
         answer = await client.get("/readyz")
         assert (answer.status_code, answer.json()["code"], answer.headers["retry-after"]) == (503, "not_ready", "1")
+        promised = service.openapi()["paths"]["/readyz"]["get"]["responses"]["503"]["content"][
+            "application/problem+json"
+        ]
+        assert answer.json() | {"request_id": ""} == promised["example"] | {"request_id": ""}, "as the document says"
         assert (await client.get("/healthz")).status_code == 200, "it is alive meanwhile"
         may_go.set()
         await starting

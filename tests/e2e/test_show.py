@@ -220,7 +220,13 @@ def test_killing_a_reader_is_told_and_the_rest_goes_on(tmp_path: Path, monkeypat
     assert result.mix.stats.lookups == SMALL.lookups // 2  # that of the other reader
 
 
-def test_a_process_that_cannot_work_is_told_with_its_last_words(tmp_path: Path) -> None:
+def test_a_process_that_cannot_work_is_told_with_its_last_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def forgotten(_: Target) -> None:
+        """Leave it to the readers to find out that this is no address."""
+
+    monkeypatch.setattr("examples.fingerprint.show._forget", forgotten)
     with pytest.raises(ChildProcessError, match=r"has ended: exit code 1: cacheclient\.errors\.ConfigurationError: "):
         shown(SMALL, "gopher://127.0.0.1", tmp_path)
 

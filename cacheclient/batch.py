@@ -1,29 +1,31 @@
 """Many loads, one call: the loader of ``get_or_load_many``.
 
 Each missing key gets its own flight and lease, so that everything that holds for one load holds for these. Their loads
-meet here: the first opens a batch, and those that arrive before the event loop has gone quiet for a moment travel with
-it. The answers to all lease requests of one tick arrive together, so that in practice this is one call; keys for whose
-lease somebody else must first be waited for come later, in a batch of their own.
+meet here, and travel together as soon as every key is decided: it has its value, or it is to be loaded. A key whose
+lease somebody else holds may take long to decide. The others do not wait for it longer than a moment; if it is to be
+loaded after all, that is a call of its own. Refreshes behind values that were returned gather for a moment, too.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cacheclient.missing import MISSING, Missing
 
 T = TypeVar("T")
 ManyLoader = Callable[[Sequence[str]], Awaitable[Mapping[str, T | Missing | Exception]]]
-_QUIET: Final = 0.001  # seconds without another key after which the batch leaves
+_QUIET: Final = 0.005  # seconds without another decision after which the batch leaves
 
 
 class Batch:
     """Collects keys and loads them together."""
 
-    def __init__(self, load_many: ManyLoader[Any]) -> None:
+    def __init__(self, load_many: ManyLoader[Any], keys: Collection[str]) -> None:
+        """Prepare for ``keys``; say of each that needs no load that it is ``decided``."""
         self._load_many = load_many
+        self._undecided = set(keys)
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -34,13 +36,35 @@ class Batch:
         future = self._waiting.get(key)
         if future is None:
             future = self._waiting[key] = loop.create_future()
-        if self._timer is not None:
-            self._timer.cancel()
-        self._timer = loop.call_later(_QUIET, self._leave)
+        if key in self._undecided:
+            self.decided(key)
+        else:  # its caller has a value, and it is refreshed behind that
+            self._plan()
         return await future
 
+    def decided(self, key: str) -> None:
+        """Take note that ``key`` has its answer, or is to be loaded. Twice is fine."""
+        if key not in self._undecided:
+            return
+        self._undecided.remove(key)
+        if not self._undecided:
+            self._leave()
+        elif self._waiting:
+            self._plan()
+
+    def _plan(self) -> None:
+        """Leave when nothing more has come for a moment."""
+        self._unplan()
+        self._timer = asyncio.get_running_loop().call_later(_QUIET, self._leave)
+
+    def _unplan(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _leave(self) -> None:
-        waiting, self._waiting, self._timer = self._waiting, {}, None
+        self._unplan()
+        waiting, self._waiting = self._waiting, {}
         wanted = {key: future for key, future in waiting.items() if not future.done()}
         if wanted:
             task = asyncio.create_task(self._answer(wanted), name="cacheclient-batch")

@@ -233,11 +233,17 @@ class AsyncCache(Writes[T]):
                 leaves out is MISSING; an exception as value is that id's error.
             options: as in ``get_or_load``; the same for all keys.
         """
-        wanted, batch = list(dict.fromkeys(keys)), Batch(load_many)
+        wanted = list(dict.fromkeys(keys))
+        batch = Batch(load_many, wanted)
         options["tags"] = tag_names.check(options.get("tags", ()))  # once: an iterator has only one pass
-        found = await asyncio.gather(
-            *(self.get_or_load(k, batch.load, **options) for k in wanted), return_exceptions=True
-        )
+
+        async def answer(key: str) -> Any:
+            try:
+                return await self.get_or_load(key, batch.load, **options)
+            finally:
+                batch.decided(key)
+
+        found = await asyncio.gather(*map(answer, wanted), return_exceptions=True)
         answers: dict[str, T | Missing | Exception] = {}
         for key, value in zip(wanted, found, strict=True):
             if isinstance(value, BaseException) and not isinstance(value, Exception):

@@ -12,7 +12,7 @@ import pytest
 from cacheclient import MISSING, AsyncCache, LoadTimeoutError, LockOptions
 from cacheclient.batch import Batch
 from tests.client.conftest import RACE, Hand, Source
-from tests.conftest import Server, until
+from tests.conftest import PATIENCE, Server, until
 
 Open = Callable[..., Awaitable[AsyncCache]]
 HASTY = replace(RACE, lock=LockOptions(load_timeout=0.1, lease=0.2, wait=1))
@@ -53,6 +53,41 @@ async def test_all_that_is_missing_is_loaded_in_one_call(cache: AsyncCache) -> N
     assert await cache.get_or_load_many(wanted, source.load) == expected
     assert await cache.get_many(wanted) == expected
     assert len(source.calls) == 1
+
+
+async def test_loads_leave_together_when_every_key_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cacheclient.batch._QUIET", 3600)
+    source = ManySource(a=1, b=2, c=3)
+    batch = Batch(source.load, "abcd")
+    loads = []
+    for key in "abc":  # as the nodes of a Redis Cluster answer, one after the other
+        loads.append(asyncio.create_task(batch.load(key)))
+        await asyncio.sleep(0)
+    assert source.calls == [], "d may have to be loaded, too"
+    batch.decided("d")
+    assert await asyncio.wait_for(asyncio.gather(*loads), PATIENCE) == [1, 2, 3]
+    assert source.calls == [["a", "b", "c"]]
+
+
+async def test_loads_wait_for_a_key_that_stays_undecided_a_moment_only() -> None:
+    source = ManySource(a=1, b=2)
+    batch = Batch(source.load, "ab")
+    assert await asyncio.wait_for(batch.load("a"), PATIENCE) == 1
+    assert await asyncio.wait_for(batch.load("b"), PATIENCE) == 2
+    assert source.calls == [["a"], ["b"]]
+
+
+async def test_refreshes_behind_what_was_returned_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("cacheclient.batch._QUIET", 0.2)
+    source = ManySource(a=1, b=2)
+    batch = Batch(source.load, "ab")
+    batch.decided("a")
+    batch.decided("b")
+    first = asyncio.create_task(batch.load("a"))
+    await asyncio.sleep(0)
+    assert await asyncio.wait_for(batch.load("b"), PATIENCE) == 2
+    assert await first == 1
+    assert source.calls == [["a", "b"]]
 
 
 async def test_nothing_missing_calls_no_loader(cache: AsyncCache) -> None:

@@ -40,6 +40,15 @@ async def test_a_tag_takes_its_entries_along_and_no_others(
     assert await cache.get("plain") == "x"
 
 
+async def test_entries_with_the_same_tags_share_what_is_kept_of_them(opened: Open, namespace: str) -> None:
+    cache = await opened("memory://", namespace)
+    for key, tags in (("a", ["t"]), ("b", ["t"]), ("c", ["u"])):
+        await cache.set(key, 1, tags=tags)
+    a, b, c = (cache._parts.local.table[key].tags for key in "abc")
+    assert a is b
+    assert [name for name, _ in c] == ["", "u"]
+
+
 async def test_an_invalidated_value_is_loaded_again_and_kept_under_the_new_token(
     opened: Open, shared_server: Server, namespace: str
 ) -> None:

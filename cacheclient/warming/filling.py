@@ -219,10 +219,16 @@ class Filling:
     async def _load(self, items: list[Item], batch: _Unproved) -> None:
         if not items or self._source.load_many is None:
             return
-        together = Batch(self._source.load_many)
-        fly, renew = self._parts.flights.fly, self._renew
-        jobs = (Job(item.key, together.load, self._terms(item), anew=renew) for item in items)
-        landed = await asyncio.gather(*map(fly, jobs), return_exceptions=True)
+        together = Batch(self._source.load_many, [item.key for item in items])
+
+        async def fly(item: Item) -> Landed:
+            try:
+                job = Job(item.key, together.load, self._terms(item), anew=self._renew)
+                return await self._parts.flights.fly(job)
+            finally:
+                together.decided(item.key)
+
+        landed = await asyncio.gather(*map(fly, items), return_exceptions=True)
         failed = batch.result.failed
         for item, outcome in zip(items, landed, strict=True):
             if isinstance(outcome, Landed):

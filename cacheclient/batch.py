@@ -9,12 +9,13 @@ loaded after all, that is a call of its own. Refreshes behind values that were r
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final, TypeVar
 
 from cacheclient.missing import MISSING, Missing
 
 T = TypeVar("T")
+R = TypeVar("R")
 ManyLoader = Callable[[Sequence[str]], Awaitable[Mapping[str, T | Missing | Exception]]]
 _QUIET: Final = 0.005  # seconds without another decision after which the batch leaves
 
@@ -22,13 +23,24 @@ _QUIET: Final = 0.005  # seconds without another decision after which the batch 
 class Batch:
     """Collects keys and loads them together."""
 
-    def __init__(self, load_many: ManyLoader[Any], keys: Collection[str]) -> None:
-        """Prepare for ``keys``; say of each that needs no load that it is ``decided``."""
+    def __init__(self, load_many: ManyLoader[Any]) -> None:
         self._load_many = load_many
-        self._undecided = set(keys)
+        self._undecided: set[str] = set()
         self._waiting: dict[str, asyncio.Future[Any]] = {}
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+
+    async def gather(self, calls: Sequence[tuple[str, Callable[[], Awaitable[R]]]]) -> list[R | BaseException]:
+        """Make each call, which may ``load`` the key beside it; return the answers, or exceptions, in their order."""
+        self._undecided = {key for key, _ in calls}
+
+        async def answer(key: str, call: Callable[[], Awaitable[R]]) -> R:
+            try:
+                return await call()
+            finally:
+                self._decided(key)
+
+        return await asyncio.gather(*(answer(key, call) for key, call in calls), return_exceptions=True)
 
     async def load(self, key: str) -> Any:
         """Return the value of ``key`` from the batch it travels with; raise its error."""
@@ -37,12 +49,12 @@ class Batch:
         if future is None:
             future = self._waiting[key] = loop.create_future()
         if key in self._undecided:
-            self.decided(key)
+            self._decided(key)
         else:  # its caller has a value, and it is refreshed behind that
             self._plan()
         return await future
 
-    def decided(self, key: str) -> None:
+    def _decided(self, key: str) -> None:
         """Take note that ``key`` has its answer, or is to be loaded. Twice is fine."""
         if key not in self._undecided:
             return

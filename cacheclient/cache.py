@@ -9,8 +9,8 @@ An L1 hit is one call of ``peek`` (see ``local``): no lock, no key formatting an
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Collection, Coroutine, Iterable, Mapping
+from functools import partial
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeGuard, TypeVar, Unpack, overload
 
@@ -234,16 +234,9 @@ class AsyncCache(Writes[T]):
             options: as in ``get_or_load``; the same for all keys.
         """
         wanted = list(dict.fromkeys(keys))
-        batch = Batch(load_many, wanted)
+        batch = Batch(load_many)
         options["tags"] = tag_names.check(options.get("tags", ()))  # once: an iterator has only one pass
-
-        async def answer(key: str) -> Any:
-            try:
-                return await self.get_or_load(key, batch.load, **options)
-            finally:
-                batch.decided(key)
-
-        found = await asyncio.gather(*map(answer, wanted), return_exceptions=True)
+        found = await batch.gather([(key, partial(self.get_or_load, key, batch.load, **options)) for key in wanted])
         answers: dict[str, T | Missing | Exception] = {}
         for key, value in zip(wanted, found, strict=True):
             if isinstance(value, BaseException) and not isinstance(value, Exception):

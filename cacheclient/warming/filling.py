@@ -25,6 +25,7 @@ import contextlib
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Final
 
 import msgspec
@@ -219,16 +220,10 @@ class Filling:
     async def _load(self, items: list[Item], batch: _Unproved) -> None:
         if not items or self._source.load_many is None:
             return
-        together = Batch(self._source.load_many, [item.key for item in items])
-
-        async def fly(item: Item) -> Landed:
-            try:
-                job = Job(item.key, together.load, self._terms(item), anew=self._renew)
-                return await self._parts.flights.fly(job)
-            finally:
-                together.decided(item.key)
-
-        landed = await asyncio.gather(*map(fly, items), return_exceptions=True)
+        together = Batch(self._source.load_many)
+        fly, renew = self._parts.flights.fly, self._renew
+        jobs = (Job(item.key, together.load, self._terms(item), anew=renew) for item in items)
+        landed = await together.gather([(job.key, partial(fly, job)) for job in jobs])
         failed = batch.result.failed
         for item, outcome in zip(items, landed, strict=True):
             if isinstance(outcome, Landed):

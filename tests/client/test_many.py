@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -58,31 +59,33 @@ async def test_all_that_is_missing_is_loaded_in_one_call(cache: AsyncCache) -> N
 async def test_loads_leave_together_when_every_key_is_decided(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cacheclient.batch._QUIET", 3600)
     source = ManySource(a=1, b=2, c=3)
-    batch = Batch(source.load, "abcd")
-    loads = []
-    for key in "abc":  # as the nodes of a Redis Cluster answer, one after the other
-        loads.append(asyncio.create_task(batch.load(key)))
-        await asyncio.sleep(0)
+    batch, answered = Batch(source.load), asyncio.Event()  # the nodes of a Redis Cluster answer one after the other
+    loads = asyncio.create_task(batch.gather([*((k, partial(batch.load, k)) for k in "abc"), ("d", answered.wait)]))
+    await until(lambda: len(batch._waiting) == 3)
     assert source.calls == [], "d may have to be loaded, too"
-    batch.decided("d")
-    assert await asyncio.wait_for(asyncio.gather(*loads), PATIENCE) == [1, 2, 3]
+    answered.set()
+    assert (await asyncio.wait_for(loads, PATIENCE))[:3] == [1, 2, 3]
     assert source.calls == [["a", "b", "c"]]
 
 
 async def test_loads_wait_for_a_key_that_stays_undecided_a_moment_only() -> None:
     source = ManySource(a=1, b=2)
-    batch = Batch(source.load, "ab")
-    assert await asyncio.wait_for(batch.load("a"), PATIENCE) == 1
-    assert await asyncio.wait_for(batch.load("b"), PATIENCE) == 2
+    batch = Batch(source.load)
+
+    async def later() -> int:
+        await until(lambda: source.calls)
+        return int(await batch.load("b"))
+
+    found = batch.gather([("a", partial(batch.load, "a")), ("b", later)])
+    assert await asyncio.wait_for(found, PATIENCE) == [1, 2]
     assert source.calls == [["a"], ["b"]]
 
 
 async def test_refreshes_behind_what_was_returned_travel_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cacheclient.batch._QUIET", 0.2)
     source = ManySource(a=1, b=2)
-    batch = Batch(source.load, "ab")
-    batch.decided("a")
-    batch.decided("b")
+    batch = Batch(source.load)
+    assert await batch.gather([(key, partial(asyncio.sleep, 0, "old")) for key in "ab"]) == ["old", "old"]
     first = asyncio.create_task(batch.load("a"))
     await asyncio.sleep(0)
     assert await asyncio.wait_for(batch.load("b"), PATIENCE) == 2

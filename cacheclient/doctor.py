@@ -16,7 +16,7 @@ from cacheclient.findings import Master, Report, Seen, judge
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
 from cacheclient.patient import Patient
-from cacheclient.remote import Connection, Login
+from cacheclient.remote import Connection, Login, info_fields
 from cacheclient.rights import refused
 from cacheclient.stats import Stats
 from cacheclient.tags import NAMESPACE
@@ -61,7 +61,7 @@ class Doctor:
 
     async def _look(self, connection: Connection, login: Login) -> Master:
         pipe = connection.reads
-        info = _parsed(await pipe.call("INFO"))
+        info = info_fields(await pipe.call("INFO"))
         round_trips, offset = [], 0.0
         for _ in range(_SAMPLES):
             asked, began = time.time(), time.perf_counter()
@@ -83,10 +83,3 @@ class Doctor:
         except UnavailableError:  # it is another master's, or the user may not ask, which the rights tell
             return None
         return None if left == _GONE else math.inf if left < 0 else left / 1000
-
-
-def _parsed(info: object) -> dict[str, str]:
-    if not isinstance(info, bytes):  # a proxy may answer as it likes
-        return {}
-    lines = (line.partition(":") for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
-    return {name: value for name, _, value in lines}

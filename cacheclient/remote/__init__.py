@@ -8,7 +8,7 @@ from cacheclient.remote.encryption import context
 from cacheclient.remote.lane import Lane
 from cacheclient.remote.lanes import Lanes
 from cacheclient.remote.limits import LimitStore, LocalLimits, RedisLimits
-from cacheclient.remote.link import Connection, Link
+from cacheclient.remote.link import Connection, Link, info_fields
 from cacheclient.remote.locks import Attempt, Holder, LocalLocks, LockStore, RedisLocks
 from cacheclient.remote.memory import redis_memory
 from cacheclient.remote.no_store import NoStore
@@ -24,5 +24,5 @@ __all__ = [
     "Held", "Holder", "Lane", "Lanes", "Leased", "LimitStore", "Link", "LocalLimits", "LocalLocks", "LocalRecords",
     "LockStore", "Login", "NoStore", "Pipe", "Records", "RedisLimits", "RedisLocks", "RedisRecords", "RedisStore",
     "Step", "Store", "Take", "Target", "TlsFiles", "Topology", "context", "fetched",
-    "parse", "read_secret", "redis_memory",
+    "info_fields", "parse", "read_secret", "redis_memory",
 ]  # fmt: skip

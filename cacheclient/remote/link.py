@@ -220,7 +220,8 @@ class Link:
             self.server_clock.observe(parse_time(await connection.reads.call("TIME")), asked)
         except (AttributeError, LookupError, TypeError, ValueError) as error:  # a proxy, perhaps, that is mended later
             raise UnavailableError(f"{connection.address} does not answer ROLE and TIME as Redis does") from error
-        return dataclasses.replace(connection, history=_history(await connection.reads.call("INFO", "replication")))
+        said = info_fields(await connection.reads.call("INFO", "replication"))
+        return dataclasses.replace(connection, history=said.get("master_replid", ""))
 
     async def _until_lost(self, connection: Connection) -> None:
         changed = [
@@ -286,9 +287,8 @@ class Link:
                 callback()
 
 
-def _history(info: object) -> str:
-    """Return the replication id in the reply to INFO, empty if it is none."""
-    if not isinstance(info, bytes):
-        return ""
-    fields = dict(line.split(":", 1) for line in info.decode("utf-8", "replace").splitlines() if ":" in line)
-    return fields.get("master_replid", "")
+def info_fields(reply: object) -> dict[str, str]:
+    """Return the fields in the reply to INFO; none if it is something else, as a proxy may answer."""
+    if not isinstance(reply, bytes):
+        return {}
+    return dict(line.split(":", 1) for line in reply.decode("utf-8", "replace").splitlines() if ":" in line)

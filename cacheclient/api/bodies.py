@@ -17,6 +17,7 @@ PLANS: Final[dict[str, str]] = {"critical": "critical", "hot": "hot", "all": "fu
 PRIORITIES: Final[dict[str, Priority]] = {
     "critical": Priority.HIGH, "hot": Priority.NORMAL, "all": Priority.LOW,
 }  # fmt: skip
+BODY_LIMIT: Final = 32 * 1024  # bytes; a pattern of 2,048 characters has 24 KiB where each is two \u escapes
 _WHAT: Final = ("key", "tag", "pattern")
 BRANCHES: Final = frozenset(f"({name})" for name in _WHAT)  # which of the three a fault was found in, not a place
 

@@ -19,13 +19,13 @@ from fastapi.routing import APIRoute
 from cacheclient.api import audit, replay
 from cacheclient.api.audit import Action
 from cacheclient.api.authentication import Administrators
-from cacheclient.api.problems import Problem, problem_of, unexpected
+from cacheclient.api.bodies import BODY_LIMIT
+from cacheclient.api.problems import Problem, problem_of, too_large, unexpected
 from cacheclient.api.rates import Rates
 from cacheclient.core import Core
 from cacheclient.errors import UnavailableError
 from cacheclient.ratelimit.fastapi import client_address
 
-BODY_LIMIT: Final = 32 * 1024  # bytes; a pattern of 2,048 characters has 24 KiB where each is two \u escapes
 Handle = Callable[[Request], Coroutine[Any, Any, Response]]
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _log = logging.getLogger("cacheclient")
@@ -62,7 +62,7 @@ async def body_of(request: Request, limit: int) -> bytes:
                 break
             parts.append(part)
     if size > limit:
-        raise Problem(413, "too_large", f"the body has more than {limit} bytes")
+        raise too_large(limit)
     return b"".join(parts)
 
 

@@ -16,7 +16,7 @@ from fastapi.responses import JSONResponse, Response
 from pydantic import BaseModel
 from starlette.exceptions import HTTPException as StarletteHTTPException
 
-from cacheclient.api.bodies import BRANCHES
+from cacheclient.api.bodies import BODY_LIMIT, BRANCHES
 from cacheclient.errors import ClosedError, ConfigurationError, UnavailableError
 from cacheclient.ratelimit.headers import PROBLEM_JSON
 
@@ -125,6 +125,11 @@ def not_ready() -> Problem:
     return Problem(503, "not_ready", "it is being prepared", headers=_RETRY)
 
 
+def too_large(limit: int) -> Problem:
+    """Return the answer to a body of more than ``limit`` bytes."""
+    return Problem(413, "too_large", f"the body has more than {limit} bytes")
+
+
 def unexpected() -> Problem:
     """Return the answer to an error of ours."""
     return Problem(500, "unexpected", "an error of this service: its log says more under the request id")
@@ -154,7 +159,7 @@ _EXAMPLES: Final = {
         forbidden(),
         Problem(404, "no_such_job", "there is no such job, or it was long ago"),
         Problem(409, "in_progress", "a request with this Idempotency-Key is being worked on"),
-        Problem(413, "too_large", "the body has more than 32768 bytes"),
+        too_large(BODY_LIMIT),
         Problem(415, "not_json", "the body must be application/json"),
         Problem(
             422, "invalid", "the request is not what this endpoint takes",

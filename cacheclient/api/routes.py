@@ -19,6 +19,7 @@ from starlette.convertors import PathConvertor, register_url_convertor
 
 from cacheclient.api.authentication import Administrators
 from cacheclient.api.bodies import (
+    BODY_LIMIT,
     EXPLAINED,
     Figures,
     Invalidated,
@@ -29,7 +30,7 @@ from cacheclient.api.bodies import (
     Prewarm,
     TagInvalidation,
 )
-from cacheclient.api.guard import BODY_LIMIT, Guard
+from cacheclient.api.guard import Guard
 from cacheclient.api.jobs import Jobs, Warm
 from cacheclient.api.problems import Problem, documented
 from cacheclient.api.rates import DEFAULT, Client, Rates

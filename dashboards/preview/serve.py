@@ -55,12 +55,13 @@ class _Handler(BaseHTTPRequestHandler):
         if not url.path.startswith("/d/") or uid not in boards or (dot and kind != "svg"):
             self._send(HTTPStatus.NOT_FOUND, "text/plain", f"no such page; boards: {', '.join(boards)}")
             return
+        asked = urllib.parse.parse_qs(url.query)
         try:
-            shown = _shown(url.query)
+            shown = _shown(asked)
         except ValueError as error:
             self._send(HTTPStatus.BAD_REQUEST, "text/plain", str(error))
             return
-        drawn = self.server.draw(uid, shown, narrow="narrow" in urllib.parse.parse_qs(url.query))
+        drawn = self.server.draw(uid, shown, narrow="narrow" in asked)
         if dot:
             self._send(HTTPStatus.OK, "image/svg+xml", drawn)
         else:
@@ -82,13 +83,12 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def _shown(query: str) -> page.Shown:
-    """Return the period that a request asks for.
+def _shown(asked: Mapping[str, Sequence[str]]) -> page.Shown:
+    """Return the period that a query asks for.
 
     Raises:
         ValueError: if ``minutes`` or ``until`` is not a whole number within its limits.
     """
-    asked = urllib.parse.parse_qs(query)
     limits = {"minutes": (1, _LONGEST), "until": (_LONGEST * 60, int(time.time()) + 1)}
     return page.Shown(**{name: _whole(name, asked[name][-1], *limits[name]) for name in limits if name in asked})
 

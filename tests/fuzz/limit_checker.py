@@ -28,9 +28,7 @@ from tests.fuzz.limits import DECIDERS, LIMITS, OUTAGES, SUBJECTS
 
 _BRIEF: Final = 0.1  # seconds within which a hit has to be decided for its moment to be known well enough
 _ROUNDED: Final = 0.003  # seconds: Redis and the process count in whole milliseconds, each by its own clock
-_LATE: Final = (
-    30.0  # seconds after which a master that hung, or was cut off, may still count a hit that nobody waits for
-)
+_LATE: Final = 30.0  # seconds after which a master that hung may still count a hit that nobody waits for
 _UNLUCKY: Final = 20  # hits in a row that a sound limiter may make in vain when all is calm, on a busy machine
 _RETRY: Final = 1.0  # seconds that a limiter that is closed tells to wait
 

@@ -18,11 +18,10 @@ from bench.figures import OURS, Check, Limit, Outcome, Series
 from bench.rounds import BenchError, Setting
 from bench.traces import read
 from cacheclient.clock import Gate
-from cacheclient.entry import Envelope
+from cacheclient.entry import Stored
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
-from cacheclient.serializer import Stored
 from cacheclient.stats import Histogram, TierStats
 
 SHARES: Final = (0.01, 0.05, 0.10)  # of the distinct keys of the trace
@@ -35,7 +34,7 @@ def ours(trace: Sequence[int], capacity: int) -> int:
     """Return the hits of our L1 with room for ``capacity`` entries."""
     local = Local(L1Options(max_entries=capacity, max_bytes=2**40, ttl=86_400, jitter=0), TierStats())
     peek = local.reader(Gate(), lambda: 0.0, Histogram())
-    stored = Stored(None, Envelope(b"", 0, 0, 0, 0.0, b""), 1)
+    stored = Stored(b"", 0, 0, 0, 0.0, b"", size=1)
     hits = 0
     for number in trace:
         key = str(number)

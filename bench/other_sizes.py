@@ -13,11 +13,10 @@ from bench.traces import read
 from cacheclient import L1Options
 from cacheclient.clock import Gate
 from cacheclient.contract import SIZES
-from cacheclient.entry import Envelope
+from cacheclient.entry import Stored
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.options import TuningOptions
-from cacheclient.serializer import Stored
 from cacheclient.sizing import MASK, Curve, Follower
 from cacheclient.stats import Histogram, TierStats
 
@@ -61,7 +60,7 @@ def told(trace: Sequence[int], room: int, sample: int) -> Curve:
     follower, stats = Follower(sample, room, 2**40, 86_400), TierStats()
     local = Local(L1Options(max_entries=room, max_bytes=2**40, ttl=86_400, jitter=0), stats, 0.0, follower)
     peek = local.reader(Gate(), lambda: 0.0, Histogram())
-    stored = Stored(None, Envelope(b"", 0, 0, 0, 0.0, b""), 1)
+    stored = Stored(b"", 0, 0, 0, 0.0, b"", size=1)
     curve: Curve | None = None
     for turn, number in enumerate(trace, 1):
         key = str(number)

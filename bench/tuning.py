@@ -16,10 +16,9 @@ from bench.traces import read
 from cacheclient import L1Options, TuningOptions
 from cacheclient.clock import Gate
 from cacheclient.contract import TuningRule
-from cacheclient.entry import Envelope
+from cacheclient.entry import Stored
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT
-from cacheclient.serializer import Stored
 from cacheclient.stats import Histogram, TierStats
 from cacheclient.tuning import Decision, Measured, State, decide
 
@@ -44,7 +43,7 @@ def replay(trace: Sequence[int], l1: L1Options, *, apply: bool) -> tuple[float, 
     stats, options = TierStats(), TuningOptions()
     local = Local(l1, stats)
     peek = local.reader(Gate(), lambda: now[0], Histogram())
-    stored = Stored(None, Envelope(b"", 0, 0, 0, 0.0, b""), _SIZE)
+    stored = Stored(b"", 0, 0, 0, 0.0, b"", size=_SIZE)
     states = {rule: State(changed_at=0.0) for rule in TuningRule}
     seen, look_at = (0, 0), _LOOK
     for number, moment in zip(trace, moments(len(trace)), strict=False):

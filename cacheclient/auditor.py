@@ -183,7 +183,7 @@ class Auditor:
         stored = self._serializer.load(held.raw, full)
         if stored is None or self._serializer.remaining(stored) <= 0:
             return
-        if not await self._tags.stand(stored.envelope.tags):
+        if not await self._tags.stand(stored.tags):
             return
         try:
             async with asyncio.timeout(_VERSION_TIMEOUT):
@@ -196,7 +196,7 @@ class Auditor:
         if not same:
             await asyncio.sleep(_SETTLE)
             (found,) = await self._store.write_ids([full])
-            same = found != stored.envelope.write_id
+            same = found != stored.write_id
         self._count(Comparison.L2_SOURCE, window, same=same)
 
     @staticmethod

@@ -19,6 +19,7 @@ from cacheclient.batch import Batch, ManyLoader
 from cacheclient.connect import Settings, target_of
 from cacheclient.core import T
 from cacheclient.decorators import AsyncCached, async_cached
+from cacheclient.entry import Stored
 from cacheclient.environment import environment
 from cacheclient.jobs import RELOADING, Job, KeepOptions, Loader, LoadOptions, Terms, due_early
 from cacheclient.lock import Lock, LockSettings, lock_key
@@ -27,7 +28,6 @@ from cacheclient.provenance import Entry
 from cacheclient.ratelimit import AsyncRateLimiter, LimiterSettings, Limits
 from cacheclient.reading import Found
 from cacheclient.remote import Holder
-from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
 from cacheclient.writes import Writes
 
@@ -196,7 +196,7 @@ class AsyncCache(Writes[T]):
     def _settles(self, found: Found) -> TypeGuard[tuple[Stored, float]]:
         """Return whether a read of L2 gave what ``get_or_load`` returns without more ado. Any thread may ask."""
         stored, left = found
-        return stored is not None and left > 0 and not due_early(left, stored.envelope.load_time, self._eagerness)
+        return stored is not None and left > 0 and not due_early(left, stored.load_time, self._eagerness)
 
     async def _beyond_l2(
         self, found: Found, began: float, key: str, load: Loader, **options: Unpack[LoadOptions]

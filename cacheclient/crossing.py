@@ -155,10 +155,10 @@ class Crossing:
                 self._lead.release()
                 self._wake()
                 return
-            while asked and len(batch.waiters) < lane.max_batch:
+            while asked and len(batch.first) < lane.max_batch:
                 ticket = asked.popleft()
                 batch.add(ticket.key, ticket)
-            self._crowd = len(batch.waiters)
+            self._crowd = len(batch.first)
             keys = self._reader.depart(batch)
         try:
             values = lane.fetch(keys) if keys else []
@@ -201,9 +201,8 @@ class Crossing:
         try:
             self._loop.call_soon_threadsafe(then, batch, *arguments)
         except RuntimeError:
-            for waiters in batch.waiters.values():
-                for ticket in waiters:
-                    ticket.set_result(None)  # type: ignore[arg-type]
+            for ticket in batch.everybody():
+                ticket.set_result(None)  # type: ignore[arg-type]
 
     def _pass_on(self) -> None:
         """Have a thread that waits lead. If none may, nobody leads, and the loop looks after who waits."""

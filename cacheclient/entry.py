@@ -24,7 +24,7 @@ from __future__ import annotations
 import os
 import struct
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
@@ -40,7 +40,7 @@ _HEADER_BYTES: Final = _HEADER.size
 _unpack_header: Final = _HEADER.unpack_from
 _SECTIONS: Final = 4096  # different tag sections remembered decoded: the entries of a namespace share few
 
-# Bits of the flags byte. Plain integers: an IntFlag costs more to make than all the rest of an envelope.
+# Bits of the flags byte. Plain integers: an IntFlag costs more to make than all the rest of an stored.
 NEGATIVE: Final = 1
 KEPT: Final = 2
 _KNOWN_FLAGS: Final = NEGATIVE | KEPT
@@ -49,10 +49,13 @@ UNPROVEN: Final = 4  # never stored: served from L1 while Redis is away
 Tagged = tuple[tuple[str, bytes], ...]
 
 
-class Envelope(msgspec.Struct, frozen=True, gc=False):
-    """A decoded value entry; times in milliseconds of the Redis server's clock, load time in seconds.
+class Stored(msgspec.Struct, gc=False):
+    """A value entry; times in milliseconds of the Redis server's clock, load time in seconds.
 
-    A Struct, because one is made for every read: it takes a tenth of the time of a frozen dataclass.
+    ``size`` is that of the stored bytes, and ``value`` what the codec made of the payload (see ``serializer``): MISSING
+    for a negative entry, None before it is decoded.
+
+    One Struct, because one is made for every read: it takes a tenth of the time of a frozen dataclass.
     """
 
     write_id: bytes
@@ -63,6 +66,8 @@ class Envelope(msgspec.Struct, frozen=True, gc=False):
     payload: bytes
     flags: int = 0
     tags: Tagged = ()
+    size: int = 0
+    value: Any = None
 
     def remaining(self, server_now_ms: int) -> float:
         """Return the seconds until the value is stale: never more than its whole lifetime, negative if stale.
@@ -79,37 +84,38 @@ def new_write_id() -> bytes:
     return os.urandom(ID_BYTES)
 
 
-def pack(envelope: Envelope) -> bytes:
-    """Return the bytes to store for a value."""
-    tags = b"".join(bytes((len(raw),)) + raw + token for raw, token in ((n.encode(), t) for n, t in envelope.tags))
+def pack(stored: Stored) -> bytes:
+    """Return the bytes to store for a value; its payload is taken, not its value."""
+    tags = b"".join(bytes((len(raw),)) + raw + token for raw, token in ((n.encode(), t) for n, t in stored.tags))
     header = _HEADER.pack(
         VALUE,
-        envelope.write_id,
+        stored.write_id,
         FORMAT,
-        envelope.codec_id,
-        envelope.flags,
-        envelope.written_ms,
-        envelope.lifetime_ms,
-        min(int(envelope.load_time * 1_000_000), _MAX_LOAD_US),
+        stored.codec_id,
+        stored.flags,
+        stored.written_ms,
+        stored.lifetime_ms,
+        min(int(stored.load_time * 1_000_000), _MAX_LOAD_US),
         len(tags),
     )
-    return header + tags + envelope.payload
+    return header + tags + stored.payload
 
 
-def unpack(raw: bytes) -> Envelope | None:
+def unpack(raw: bytes) -> Stored | None:
     """Return the value entry in ``raw``; None if these bytes are not one that this release can read."""
-    if len(raw) < _HEADER_BYTES:
+    size = len(raw)
+    if size < _HEADER_BYTES:
         return None
     state, write_id, fmt, codec_id, flags, written, lifetime, load_us, tag_bytes = _unpack_header(raw)
-    if state != VALUE or fmt != FORMAT:
-        return None
     end = _HEADER_BYTES + tag_bytes
-    if len(raw) < end:  # cut between two tags it would read as an entry with fewer
+    if state != VALUE or fmt != FORMAT or size < end:  # cut between two tags it would read as an entry with fewer
         return None
     tags = _unpack_tags(raw[_HEADER_BYTES:end]) if tag_bytes else ()
     if tags is None:
         return None
-    return Envelope(write_id, codec_id, written, lifetime, load_us / 1_000_000, raw[end:], flags & _KNOWN_FLAGS, tags)
+    return Stored(
+        write_id, codec_id, written, lifetime, load_us / 1_000_000, raw[end:], flags & _KNOWN_FLAGS, tags, size
+    )
 
 
 @lru_cache(_SECTIONS)

@@ -221,13 +221,13 @@ class Explainer:
         if entry.is_marker(raw):
             status: L2Status = "lease" if raw[:1] == entry.LEASE else "tombstone"
             return L2State(status=status, expires=expires, write_id=raw[1:].hex(), size=len(raw))
-        envelope, value = entry.unpack(raw), self._serializer.load(raw, full)
-        if envelope is None or value is None:
+        stored = self._serializer.load(raw, full)
+        if stored is None:
             return L2State(status="unreadable", expires=expires, size=len(raw))
-        tags = await self._tags(envelope.tags)
-        remaining = self._serializer.remaining(value)
+        tags = await self._tags(stored.tags)
+        remaining = self._serializer.remaining(stored)
         status = "value" if remaining > 0 else "stale"
-        if self._hearsay.refutes(full, envelope.written_ms, envelope.tags):
+        if self._hearsay.refutes(full, stored.written_ms, stored.tags):
             status = "void"
         elif not all(tag.valid for tag in tags):
             status = "tag changed"
@@ -235,13 +235,13 @@ class Explainer:
             status=status,
             expires=expires,
             remaining=remaining,
-            age=self._serializer.age(envelope.written_ms),
-            write_id=envelope.write_id.hex(),
+            age=self._serializer.age(stored.written_ms),
+            write_id=stored.write_id.hex(),
             size=len(raw),
-            codec=codec_name(envelope.codec_id),
-            negative=bool(envelope.flags & NEGATIVE),
-            kept=bool(envelope.flags & KEPT),
-            load_time=envelope.load_time,
+            codec=codec_name(stored.codec_id),
+            negative=bool(stored.flags & NEGATIVE),
+            kept=bool(stored.flags & KEPT),
+            load_time=stored.load_time,
             tags=tags,
         )
 

@@ -75,7 +75,7 @@ class Hearsay:
     @property
     def doubts(self) -> bool:
         """Whether ``refutes`` may say so of anything now."""
-        return self._clock() < self._ends
+        return bool(self._keys or self._patterns) and self._clock() < self._ends
 
     def refutes(self, full: str, written_ms: int, tagged: Tagged) -> bool:
         """Return whether an entry that Redis has under the key ``full`` is void."""

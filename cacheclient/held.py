@@ -7,9 +7,8 @@ from typing import Any
 
 import msgspec
 
-from cacheclient.entry import KEPT, UNPROVEN, Envelope, Tagged
+from cacheclient.entry import KEPT, UNPROVEN, Stored, Tagged
 from cacheclient.queues import GONE
-from cacheclient.serializer import Stored
 from cacheclient.sizing import Tick
 
 
@@ -64,7 +63,7 @@ class Item(msgspec.Struct, eq=False, gc=False):
         lifetime = now_ms - self.written_ms + round((self.ends - now) * 1000)
         flags = UNPROVEN | KEPT if self.kept else UNPROVEN
         return Stored(
-            value, Envelope(self.write_id, 0, self.written_ms, lifetime, 0.0, b"", flags, self.tags), self.size
+            self.write_id, 0, self.written_ms, lifetime, 0.0, b"", flags, self.tags, size=self.size, value=value
         )
 
 

@@ -187,8 +187,8 @@ class Invalidation:
             raise
         finally:
             self.forget(key)
-        self.journal.note_set(key, Acknowledged(stored.envelope.write_id, stored.envelope.written_ms))
-        self._announce(EventType.UPDATE, escape(full), before_ms=stored.envelope.written_ms)
+        self.journal.note_set(key, Acknowledged(stored.write_id, stored.written_ms))
+        self._announce(EventType.UPDATE, escape(full), before_ms=stored.written_ms)
         if not self._store.echoes:
             fence, guards = self._local.begin(key), self._tags.guards(tagged)
             self._local.commit(key, fence, stored, self._clock(), terms.ttl, guards or ())

@@ -11,7 +11,7 @@ from typing import Any, Final, TypedDict
 import msgspec
 
 from cacheclient.contract import Tier
-from cacheclient.serializer import Stored
+from cacheclient.entry import Stored
 
 Loader = Callable[[str], Awaitable[Any]]
 

@@ -19,7 +19,7 @@ import msgspec
 from cacheclient import entry
 from cacheclient.clock import Clock, Gate
 from cacheclient.contract import ErrorType, Tier
-from cacheclient.entry import Tagged
+from cacheclient.entry import Stored, Tagged
 from cacheclient.errors import LoadTimeoutError, UnavailableError
 from cacheclient.hearsay import Hearsay
 from cacheclient.held import Fence
@@ -29,7 +29,7 @@ from cacheclient.local import Local
 from cacheclient.missing import MISSING
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Store
-from cacheclient.serializer import Serializer, Stored
+from cacheclient.serializer import Serializer
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags
 
@@ -154,7 +154,7 @@ class Loads:
         return max(self._lock.lease, job.terms.load_timeout)
 
     async def _usable(self, full: str, stored: Stored) -> bool:
-        written_ms, tagged = stored.envelope.written_ms, stored.envelope.tags
+        written_ms, tagged = stored.written_ms, stored.tags
         if self._serializer.remaining(stored) <= 0 or self._hearsay.refutes(full, written_ms, tagged):
             return False
         return await self._tags.stand(tagged)
@@ -176,7 +176,7 @@ class Loads:
             return Landed(seen.value, Tier.L2, seen, RELOADING if stale else "")
         throttled = False
         try:
-            return await self._reload(job, seen.envelope.write_id)
+            return await self._reload(job, seen.write_id)
         except Exception:
             # The claim stays while the value is fresh, so that not every reader tries the failing loader again.
             throttled = self._serializer.remaining(seen) > 0
@@ -221,9 +221,9 @@ class Loads:
             return False
         data, _ = self._serializer.keep(seen, self._failsafe.throttle)
         try:
-            if not await self._tags.stand(seen.envelope.tags):
+            if not await self._tags.stand(seen.tags):
                 return False
-            return await self._store.fill(self._space.full(job.key), seen.envelope.write_id, data, None)
+            return await self._store.fill(self._space.full(job.key), seen.write_id, data, None)
         except UnavailableError:
             return True
 

@@ -24,12 +24,11 @@ from time import perf_counter
 from typing import Any, Final
 
 from cacheclient.clock import Clock, Gate
-from cacheclient.entry import KEPT
+from cacheclient.entry import KEPT, Stored
 from cacheclient.held import Fence, Item, Mark, check_of
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.options import L1Options
 from cacheclient.queues import MAX_FREQUENCY, Queues
-from cacheclient.serializer import Stored
 from cacheclient.sizing import MASK, Follower
 from cacheclient.stats import Histogram, TierStats
 
@@ -174,12 +173,12 @@ class Local:
         del self._fences[key]
         life = self.ttl * (1 - self._jitter * random.random())  # noqa: S311  spreads expiry only
         expires = now + (life if life < remaining else remaining)  # noqa: FURB136  `min` takes twice the time
-        envelope, value = stored.envelope, stored.value
+        value = stored.value
         if self.copies and value is not MISSING:
-            value = envelope.payload
+            value = stored.payload
         item = Item(
-            key, value, expires, expires, stored.size, envelope.write_id, envelope.written_ms,
-            bool(envelope.flags & KEPT), envelope.tags, guards, check_of(guards, None) if guards else None,
+            key, value, expires, expires, stored.size, stored.write_id, stored.written_ms,
+            bool(stored.flags & KEPT), stored.tags, guards, check_of(guards, None) if guards else None,
         )  # fmt: skip
         kept = self._insert(item)
         if kept and self.follower is not None and hash(key) & MASK < self.follower.below_l1:

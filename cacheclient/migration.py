@@ -30,7 +30,7 @@ from cacheclient import entry
 from cacheclient.clock import Clock
 from cacheclient.codec import Codec, KeyedCodec, for_name
 from cacheclient.codec.protocol import PLAIN
-from cacheclient.entry import KEPT, NEGATIVE, Envelope
+from cacheclient.entry import KEPT, NEGATIVE, Stored
 from cacheclient.errors import CodecError, ConfigurationError, UnavailableError
 from cacheclient.keys import KeySpace
 from cacheclient.missing import MISSING
@@ -237,12 +237,12 @@ class Migrator:
             return None
         write_id = entry.new_write_id()
         fields = (old.written_ms, old.lifetime_ms, old.load_time, payload, old.flags, old.tags)
-        data = entry.pack(Envelope(write_id, self._serializer.codec.id, *fields))
+        data = entry.pack(Stored(write_id, self._serializer.codec.id, *fields))
         if self._serializer.load(data, new) is None:
             raise CodecError("it does not decode to the new version's type: give a transform")
         return _Copy(full, new, data, write_id, old.write_id, held.left)
 
-    async def _payload(self, old: Envelope, full: str, new: str, plan: Plan) -> bytes | None:
+    async def _payload(self, old: Stored, full: str, new: str, plan: Plan) -> bytes | None:
         """Return the payload under the key ``new``; None if the transform wants no copy."""
         codec = self._serializer.codec
         if old.flags & NEGATIVE:

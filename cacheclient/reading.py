@@ -14,15 +14,18 @@ which only the entries that carry it wait. An entry that cannot be decoded is a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import chain
 from time import perf_counter
 from typing import Any, Final, Protocol
+
+import msgspec
 
 from cacheclient.clock import Clock
 from cacheclient.codec import codec_name
 from cacheclient.contract import Tier
-from cacheclient.entry import KEPT, UNPROVEN
+from cacheclient.entry import KEPT, UNPROVEN, Stored
 from cacheclient.errors import UnavailableError
 from cacheclient.hearsay import Hearsay
 from cacheclient.held import Fence, Mark
@@ -33,7 +36,7 @@ from cacheclient.local import Local
 from cacheclient.missing import ABSENT, MISSING
 from cacheclient.provenance import Entry
 from cacheclient.remote import Store
-from cacheclient.serializer import Serializer, Stored
+from cacheclient.serializer import Serializer
 from cacheclient.sizing import MASK
 from cacheclient.stats import Stats
 from cacheclient.tags import Tags, names
@@ -64,21 +67,27 @@ class Waiter(Protocol):
 class Batch:
     """Reads that travel together, those of one event-loop tick; by Redis key: who waits, the id, the fence of L1."""
 
-    __slots__ = ("began", "fences", "ids", "waiters")
+    __slots__ = ("began", "fences", "first", "ids", "more")
 
     def __init__(self) -> None:
         self.began = perf_counter()
-        self.waiters: dict[str, list[Waiter]] = {}
+        self.first: dict[str, Waiter] = {}
+        self.more: dict[str, list[Waiter]] = {}  # who came after the first: a list for each key would cost them all
         self.ids: dict[str, str] = {}  # one object a key: whoever looks it up finds its hash made
         self.fences: dict[str, Fence] = {}
 
     def add(self, full: str, waiter: Waiter) -> None:
         """Have ``waiter`` told of the Redis key ``full``."""
-        waiters = self.waiters.get(full)
-        if waiters is None:
-            self.waiters[full] = [waiter]
-        else:
-            waiters.append(waiter)
+        if self.first.setdefault(full, waiter) is not waiter:
+            self.more.setdefault(full, []).append(waiter)
+
+    def waiters(self, full: str) -> list[Waiter]:
+        """Return everybody who waits for ``full``."""
+        return [self.first[full], *self.more.get(full, ())]
+
+    def everybody(self) -> Iterator[Waiter]:
+        """Yield everybody who waits for anything."""
+        return chain(self.first.values(), *self.more.values())
 
 
 class Reader:
@@ -127,7 +136,8 @@ class Reader:
             loop.call_soon(self.leave)
             batch = self._batch = Batch()
         future: asyncio.Future[Found] = loop.create_future()
-        batch.add(full, future)
+        if batch.first.setdefault(full, future) is not future:  # as `add` does; its call would cost every read
+            batch.more.setdefault(full, []).append(future)
         return future
 
     def join(self, full: str, waiter: Waiter) -> None:
@@ -149,13 +159,11 @@ class Reader:
         stored, fresh = await self.read(key)
         if stored is None or not fresh:
             return None
-        envelope = stored.envelope
         return Entry(
-            value=stored.value, tier=Tier.L1 if envelope.flags & UNPROVEN else Tier.L2,
-            age=self._serializer.age(envelope.written_ms),
-            remaining=max(0.0, self._serializer.remaining(stored)), write_id=envelope.write_id.hex(),
-            stale=_stale(envelope.flags), tags=names(envelope.tags), size=stored.size,
-            codec=self._codec,
+            value=stored.value, tier=Tier.L1 if stored.flags & UNPROVEN else Tier.L2,
+            age=self._serializer.age(stored.written_ms),
+            remaining=max(0.0, self._serializer.remaining(stored)), write_id=stored.write_id.hex(),
+            stale=_stale(stored.flags), tags=names(stored.tags), size=stored.size, codec=self._codec,
         )  # fmt: skip
 
     async def close(self) -> None:
@@ -174,18 +182,18 @@ class Reader:
 
     def depart(self, batch: Batch) -> list[str]:
         """Return what Redis is to be asked for; what it still has to forget is answered at once."""
-        self._stats.l1.misses += sum(map(len, batch.waiters.values()))
+        self._stats.l1.misses += len(batch.first) + sum(map(len, batch.more.values()))
         cut, journal = self._cut, self._journal
-        ids = batch.ids = {full: full[cut:] for full in batch.waiters}
+        ids = batch.ids = {full: full[cut:] for full in batch.first}
         if len(journal):
             # While Redis lacks the tombstone of an own invalidation, what it holds must not be read.
             owed = [full for full, key in ids.items() if key in journal]
             self._settle(batch, [(full, None, None) for full in owed])
             for full in owed:
-                del batch.waiters[full], ids[full]
+                del batch.first[full], ids[full]
         if self._local.enabled:
             batch.fences = dict(zip(ids, self._local.begin_all(ids.values()), strict=True))
-        return list(batch.waiters)
+        return list(batch.first)
 
     def send(self, batch: Batch, keys: Sequence[str]) -> None:
         """Ask Redis. Runs on the event loop."""
@@ -220,7 +228,7 @@ class Reader:
 
     def _believed(self, stored: Stored | None, full: str) -> Stored | None:
         """Return ``stored``, unless others have said that it is void."""
-        if stored is None or self._hearsay.refutes(full, stored.envelope.written_ms, stored.envelope.tags):
+        if stored is None or self._hearsay.refutes(full, stored.written_ms, stored.tags):
             return None
         return stored
 
@@ -235,12 +243,12 @@ class Reader:
         standing = None if len(self._journal) else self._tags.standing()
         if standing is None:
             return [() if stored is None else None for stored in found]
-        watched = [() if stored is None else standing.get(stored.envelope.tags) for stored in found]
+        watched = [() if stored is None else standing.get(stored.tags) for stored in found]
         if None not in watched:
             return watched
         known = self._tags.guards
         return [
-            known(stored.envelope.tags) if stored is not None and guards is None else guards
+            known(stored.tags) if stored is not None and guards is None else guards
             for stored, guards in zip(found, watched, strict=True)
         ]
 
@@ -248,7 +256,7 @@ class Reader:
         """Settle entries with tokens that Redis must be asked for."""
         stand = [False] * len(unsure)
         try:
-            stand = await self._tags.stand_all([stored.envelope.tags for _, stored in unsure])
+            stand = await self._tags.stand_all([stored.tags for _, stored in unsure])
         except UnavailableError:
             self._go_without(batch, [full for full, _ in unsure])
             unsure, stand = [], []
@@ -256,7 +264,7 @@ class Reader:
             self._settle(
                 batch,
                 [
-                    (full, stored, self._tags.guards(stored.envelope.tags)) if stands else (full, None, None)
+                    (full, stored, self._tags.guards(stored.tags)) if stands else (full, None, None)
                     for (full, stored), stands in zip(unsure, stand, strict=True)
                 ],
             )
@@ -275,48 +283,51 @@ class Reader:
             value = item.value
             if local.copies and value is not MISSING:
                 value = self._serializer.decode(value, full)
-            waiters = batch.waiters[full]
+            waiters = batch.waiters(full)
             self._stats.stale_served[OFFLINE] += len(waiters)
-            self._tell_each(waiters, item.unproven(value, now, self._serializer.now_ms()), full, item.ends - now)
+            stored = item.unproven(value, now, self._serializer.now_ms())
+            self._tell_each(waiters, (stored, item.ends - now), full)
         self._settle(batch, rest)
 
-    def _tell_each(self, waiters: Sequence[Waiter], stored: Stored, full: str, left: float) -> None:
+    def _tell_each(self, waiters: Sequence[Waiter], found: Found, full: str) -> None:
         """Tell everybody who waits; where callers are to have values of their own, each of one of its own."""
+        stored, left = found
         for number, waiter in enumerate(waiters):
-            own = stored
-            if number and self._local.copies:
-                own = Stored(self._serializer.copy(stored.value, full), stored.envelope, stored.size)
+            if number and stored is not None and self._local.copies:
+                value = self._serializer.copy(stored.value, full)
+                found = (msgspec.structs.replace(stored, value=value), left)
             if not waiter.done():
-                waiter.set_result((own, left))
+                waiter.set_result(found)
 
     def _settle(self, batch: Batch, settled: Iterable[_Settled]) -> None:
         """Fill L1 with what is fresh, and tell everybody who waits."""
         local, follower = self._local, self._local.follower
-        waiting, ids, fences, copies = batch.waiters, batch.ids, batch.fences, local.copies
+        first, more, ids, fences = batch.first, batch.more, batch.ids, batch.fences
         now, now_ms = self._clock(), self._serializer.now_ms()
         hits = misses = 0
         for full, stored, guards in settled:
-            found, left, waiters, key = _NOTHING, 0.0, waiting[full], ids[full]
+            found, left, key = _NOTHING, 0.0, ids[full]
             if stored is not None:
-                left = stored.envelope.remaining(now_ms)
+                left = stored.remaining(now_ms)
                 found = (stored, left if left > 0 else 0.0)
+            times = 1 + len(more[full]) if full in more else 1
             if follower is not None and hash(key) & MASK < follower.below:
-                follower.missed(key, len(waiters), now, left if left > 0 else None)
+                follower.missed(key, times, now, left if left > 0 else None)
             if left > 0:
-                hits += len(waiters)
+                hits += times
             else:
-                misses += len(waiters)
+                misses += times
             if fences:
                 if stored is not None and left > 0 and guards is not None:
                     local.commit(key, fences[full], stored, now, left, guards)
                 else:
                     local.abandon(key, fences[full])
-            if copies and stored is not None:
-                self._tell_each(waiters, stored, full, found[1])
+            if times > 1:
+                self._tell_each(batch.waiters(full), found, full)
                 continue
-            for waiter in waiters:
-                if not waiter.done():  # its caller may have been cancelled
-                    waiter.set_result(found)
+            waiter = first[full]
+            if not waiter.done():  # its caller may have been cancelled
+                waiter.set_result(found)
         seconds = perf_counter() - batch.began
         self._stats.l2.hits += hits
         self._stats.l2.misses += misses

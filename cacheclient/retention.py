@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from cacheclient.clock import Clock
+from cacheclient.entry import Stored
 from cacheclient.errors import UnavailableError
 from cacheclient.hearsay import Hearsay
 from cacheclient.jobs import Terms
@@ -12,7 +13,7 @@ from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
 from cacheclient.local import Local
 from cacheclient.remote import Store
-from cacheclient.serializer import Serializer, Stored
+from cacheclient.serializer import Serializer
 from cacheclient.tags import Tags, names
 
 _ATTEMPTS: Final = 3  # somebody else may write between the look and the change; what they wrote is then prolonged
@@ -56,7 +57,7 @@ class Retention:
                 if stored is None:
                     return False
                 data = self._serializer.prolong(stored, terms.ttl)
-                if await self._store.fill(full, stored.envelope.write_id, data, terms.ttl + terms.stale):
+                if await self._store.fill(full, stored.write_id, data, terms.ttl + terms.stale):
                     self._local.drop(key)  # it may have lived longer here
                     return True
         except UnavailableError:
@@ -71,8 +72,8 @@ class Retention:
         stored = self._serializer.load(raw, full)
         if stored is None or self._serializer.remaining(stored) <= 0:
             return None
-        tagged = stored.envelope.tags
-        if self._hearsay.refutes(full, stored.envelope.written_ms, tagged):
+        tagged = stored.tags
+        if self._hearsay.refutes(full, stored.written_ms, tagged):
             return None
         valid = await self._tags.stand(tagged) and await self._tags.take(names(tagged), life) == tagged
         return stored if valid else None

@@ -10,18 +10,10 @@ from cacheclient import entry
 from cacheclient.clock import ServerClock
 from cacheclient.codec import Codec, KeyedCodec, parser
 from cacheclient.contract import ErrorType, Tier
-from cacheclient.entry import KEPT, NEGATIVE, Envelope, Tagged
+from cacheclient.entry import KEPT, NEGATIVE, Stored, Tagged
 from cacheclient.errors import CodecError
 from cacheclient.missing import MISSING
 from cacheclient.stats import Stats
-
-
-class Stored(msgspec.Struct, frozen=True, gc=False):
-    """A value and the envelope around it. The value of a negative entry is MISSING."""
-
-    value: Any
-    envelope: Envelope
-    size: int
 
 
 class Serializer:
@@ -60,36 +52,36 @@ class Serializer:
         self, value: Any, payload: bytes, ttl: float, *, load_time: float = 0.0, tags: Tagged = ()
     ) -> tuple[bytes, Stored]:
         """Return the bytes to store, with a new write id; ``ttl`` and ``load_time`` in seconds."""
-        envelope = Envelope(
-            entry.new_write_id(),
-            self.codec.id,
-            self._clock.now_ms(),
-            round(ttl * 1000),
-            load_time,
-            payload,
-            NEGATIVE if value is MISSING else 0,
-            tags,
+        return self._packed(
+            Stored(
+                entry.new_write_id(),
+                self.codec.id,
+                self._clock.now_ms(),
+                round(ttl * 1000),
+                load_time,
+                payload,
+                NEGATIVE if value is MISSING else 0,
+                tags,
+                value=value,
+            )
         )
-        return self._packed(value, envelope)
 
     def keep(self, stored: Stored, seconds: float) -> tuple[bytes, Stored]:
         """Return a stale value anew, to be served for ``seconds`` more because its loader failed."""
-        envelope = msgspec.structs.replace(
-            stored.envelope,
+        kept = msgspec.structs.replace(
+            stored,
             write_id=entry.new_write_id(),
             written_ms=self._clock.now_ms(),
             lifetime_ms=round(seconds * 1000),
             load_time=0.0,
-            flags=stored.envelope.flags | KEPT,
+            flags=stored.flags | KEPT,
         )
-        return self._packed(stored.value, envelope)
+        return self._packed(kept)
 
     def prolong(self, stored: Stored, seconds: float) -> bytes:
         """Return the bytes of the same value, with a new write id, that is stale ``seconds`` from now."""
-        old = stored.envelope
-        lifetime = max(1, self._clock.now_ms() - old.written_ms + round(seconds * 1000))
-        fields = (old.written_ms, lifetime, old.load_time, old.payload, old.flags, old.tags)
-        return entry.pack(Envelope(entry.new_write_id(), old.codec_id, *fields))
+        lifetime = max(1, self._clock.now_ms() - stored.written_ms + round(seconds * 1000))
+        return entry.pack(msgspec.structs.replace(stored, write_id=entry.new_write_id(), lifetime_ms=lifetime))
 
     def load(self, raw: bytes | None, key: str) -> Stored | None:
         """Return what ``raw``, read under ``key``, holds, stale or not; None for nothing, a marker, or no entry.
@@ -98,19 +90,21 @@ class Serializer:
         """
         if raw is None:
             return None
-        envelope = entry.unpack(raw)
-        if envelope is None:
+        stored = entry.unpack(raw)
+        if stored is None:
             if entry.is_marker(raw):
                 return None
-        elif envelope.codec_id == self._codec_id:
-            if envelope.flags & NEGATIVE:
-                return Stored(MISSING, envelope, len(raw))
+        elif stored.codec_id == self._codec_id:
+            if stored.flags & NEGATIVE:
+                stored.value = MISSING
+                return stored
             try:
-                payload = envelope.payload
-                value = self._keyed.decode_for(key, payload) if self._keyed else self._parse(payload)
-                return Stored(value, envelope, len(raw))
+                payload = stored.payload
+                stored.value = self._keyed.decode_for(key, payload) if self._keyed else self._parse(payload)
             except Exception:  # noqa: BLE001, S110  the application's codec may raise anything: it fails this entry alone
                 pass
+            else:
+                return stored
         self._stats.errors[f"{Tier.L2}/{ErrorType.SERIALIZATION}"] += 1
         return None
 
@@ -132,10 +126,10 @@ class Serializer:
 
     def remaining(self, stored: Stored) -> float:
         """Return the seconds until ``stored`` is stale; negative if it is."""
-        return stored.envelope.remaining(self._clock.now_ms())
+        return stored.remaining(self._clock.now_ms())
 
     def now_ms(self) -> int:
-        """Return the Redis server's time as ``Envelope.remaining`` wants it."""
+        """Return the Redis server's time as ``Stored.remaining`` wants it."""
         return self._clock.now_ms()
 
     def age(self, written_ms: int) -> float:
@@ -143,6 +137,7 @@ class Serializer:
         return max(0, self._clock.now_ms() - written_ms) / 1000
 
     @staticmethod
-    def _packed(value: Any, envelope: Envelope) -> tuple[bytes, Stored]:
-        data = entry.pack(envelope)
-        return data, Stored(value, envelope, len(data))
+    def _packed(stored: Stored) -> tuple[bytes, Stored]:
+        data = entry.pack(stored)
+        stored.size = len(data)
+        return data, stored

@@ -34,7 +34,7 @@ from cacheclient import entry
 from cacheclient.batch import Batch
 from cacheclient.cache import AsyncCache
 from cacheclient.contract import Tier
-from cacheclient.entry import NEGATIVE, Envelope
+from cacheclient.entry import NEGATIVE, Stored
 from cacheclient.errors import ClosedError, UnavailableError
 from cacheclient.jobs import Job, Landed, Terms
 from cacheclient.missing import ABSENT, MISSING
@@ -294,7 +294,7 @@ class Filling:
         read_ms = self._began_ms if item.as_of is None else min(self._began_ms, int(item.as_of * 1000))
         life_ms = max(0, serializer.now_ms() - read_ms) + round(terms.ttl * 1000)
         flags, write_id = NEGATIVE if item.value is MISSING else 0, entry.new_write_id()
-        data = entry.pack(Envelope(write_id, serializer.codec.id, read_ms, life_ms, 0.0, payload, flags, tagged))
+        data = entry.pack(Stored(write_id, serializer.codec.id, read_ms, life_ms, 0.0, payload, flags, tagged))
         if serializer.load(data, full) is None:
             raise ValueError("it does not decode to the cache's type")
         return _Written(item.key, write_id, terms.tags, terms.ttl + terms.stale), data

@@ -123,7 +123,7 @@ def test_any_bytes(junk: bytes, head: bytes) -> None:
 @given(value=st.binary(max_size=50), tags=st.lists(st.tuples(st.text(max_size=20), st.binary(min_size=8, max_size=8))))
 def test_what_a_codec_wrote_comes_back_through_the_envelope(codec: Any, value: bytes, tags: list[Any]) -> None:
     given_value = value if isinstance(codec, RawCodec) else value.hex()
-    packed = entry.pack(entry.Envelope(bytes(8), codec.id, 1, 2, 0.0, codec.encode(given_value), 3, tuple(tags)))
+    packed = entry.pack(entry.Stored(bytes(8), codec.id, 1, 2, 0.0, codec.encode(given_value), 3, tuple(tags)))
     again = entry.unpack(packed)
     assert again is not None
     assert (codec.decode(again.payload), again.tags, again.flags) == (given_value, tuple(tags), 3)

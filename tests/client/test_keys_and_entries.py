@@ -1,4 +1,4 @@
-"""Keys and the stored envelope: pure, so most of it by properties."""
+"""Keys and stored entries: pure, so most of it by properties."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from msgspec import structs
 
 from cacheclient import entry
-from cacheclient.entry import Envelope
+from cacheclient.entry import Stored
 from cacheclient.errors import ConfigurationError
 from cacheclient.keys import MAX_ID_BYTES, KeySpace
 
-ENVELOPES = st.builds(
-    Envelope,
+ENTRIES = st.builds(
+    Stored,
     write_id=st.binary(min_size=8, max_size=8),
     codec_id=st.integers(0, 255),
     written_ms=st.integers(0, 2**63),
@@ -65,33 +65,33 @@ def test_keys_that_do_not_print_are_refused(key: str) -> None:
         KeySpace("a").full(key)
 
 
-@given(ENVELOPES)
-def test_unpack_undoes_pack(envelope: Envelope) -> None:
-    again = entry.unpack(entry.pack(envelope))
+@given(ENTRIES)
+def test_unpack_undoes_pack(stored: Stored) -> None:
+    again = entry.unpack(entry.pack(stored))
     assert again is not None
-    assert structs.replace(again, load_time=0) == structs.replace(envelope, load_time=0)
-    assert again.load_time == pytest.approx(envelope.load_time, abs=2e-6)
+    assert structs.replace(again, load_time=0) == structs.replace(stored, load_time=0, size=len(entry.pack(stored)))
+    assert again.load_time == pytest.approx(stored.load_time, abs=2e-6)
 
 
-@given(ENVELOPES, st.integers(0, 40))
-def test_cut_bytes_are_no_entry_and_no_error(envelope: Envelope, length: int) -> None:
-    raw = entry.pack(envelope)[:length]
+@given(ENTRIES, st.integers(0, 40))
+def test_cut_bytes_are_no_entry_and_no_error(stored: Stored, length: int) -> None:
+    raw = entry.pack(stored)[:length]
     again = entry.unpack(raw)
-    whole = entry.pack(structs.replace(envelope, payload=b""))
+    whole = entry.pack(structs.replace(stored, payload=b""))
     assert (again is None) == (length < len(whole))
 
 
 @given(st.binary(max_size=100))
 def test_no_bytes_raise(raw: bytes) -> None:
-    envelope = entry.unpack(raw)
-    if envelope is not None:
+    stored = entry.unpack(raw)
+    if stored is not None:
         assert raw.startswith(entry.VALUE)
         assert not entry.is_marker(raw)
 
 
-@given(ENVELOPES, st.integers(9, 9).flatmap(lambda _: st.integers(2, 255)))
-def test_another_format_is_no_entry(envelope: Envelope, fmt: int) -> None:
-    raw = bytearray(entry.pack(envelope))
+@given(ENTRIES, st.integers(9, 9).flatmap(lambda _: st.integers(2, 255)))
+def test_another_format_is_no_entry(stored: Stored, fmt: int) -> None:
+    raw = bytearray(entry.pack(stored))
     raw[9] = fmt
     assert entry.unpack(bytes(raw)) is None
 
@@ -104,17 +104,17 @@ def test_markers_are_told_from_values_and_junk() -> None:
 
 
 def test_a_load_longer_than_the_field_is_stored_as_the_longest() -> None:
-    envelope = entry.unpack(entry.pack(Envelope(bytes(8), 1, 0, 0, 10_000.0, b"")))
-    assert envelope is not None
-    assert envelope.load_time == pytest.approx(2**32 / 1e6, abs=1e-3)
+    stored = entry.unpack(entry.pack(Stored(bytes(8), 1, 0, 0, 10_000.0, b"")))
+    assert stored is not None
+    assert stored.load_time == pytest.approx(2**32 / 1e6, abs=1e-3)
 
 
 def test_a_life_is_never_longer_than_it_was_given() -> None:
-    envelope = Envelope(bytes(8), 1, 1_000_000, 5_000, 0, b"")
-    assert envelope.remaining(1_000_000) == 5
-    assert envelope.remaining(1_002_000) == 3
-    assert envelope.remaining(1_006_000) == -1
-    assert envelope.remaining(0) == 5  # a server's clock that jumped back prolongs nothing
+    stored = Stored(bytes(8), 1, 1_000_000, 5_000, 0, b"")
+    assert stored.remaining(1_000_000) == 5
+    assert stored.remaining(1_002_000) == 3
+    assert stored.remaining(1_006_000) == -1
+    assert stored.remaining(0) == 5  # a server's clock that jumped back prolongs nothing
 
 
 def test_write_ids_differ() -> None:

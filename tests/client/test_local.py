@@ -13,19 +13,18 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from cacheclient.clock import Gate
 from cacheclient.contract import Tier
-from cacheclient.entry import Envelope, new_write_id
+from cacheclient.entry import Stored, new_write_id
 from cacheclient.held import Fence
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT
 from cacheclient.options import L1Options
-from cacheclient.serializer import Stored
 from cacheclient.stats import Stats
 
 KEYS = st.sampled_from("abcdefghij")
 
 
 def stored(value: object, size: int = 10) -> Stored:
-    return Stored(value, Envelope(new_write_id(), 1, 0, 0, 0.0, b""), size)
+    return Stored(new_write_id(), 1, 0, 0, 0.0, b"", size=size, value=value)
 
 
 class Tier1:

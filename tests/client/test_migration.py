@@ -86,7 +86,7 @@ async def fill(cache: AsyncCache, keys: int, **kwargs: Any) -> None:
         assert await cache.set_many({f"u{n}": {"name": f"A{n} B"} for n in part}, **kwargs)
 
 
-def held(place: Server | RedisCluster, key: str) -> tuple[entry.Envelope, float]:
+def held(place: Server | RedisCluster, key: str) -> tuple[entry.Stored, float]:
     raw, left = place.client.get(key), place.client.pttl(key)
     assert isinstance(raw, bytes)
     envelope = entry.unpack(raw)

@@ -14,7 +14,7 @@ import pytest
 
 from cacheclient import MISSING, CacheOptions, FailsafeOptions, L1Options, events
 from cacheclient.clock import Gate, ServerClock, boottime
-from cacheclient.entry import Envelope
+from cacheclient.entry import Stored
 from cacheclient.events import Event, EventType
 from cacheclient.hearing import Hearing
 from cacheclient.journal import Debt, Journal
@@ -236,7 +236,7 @@ def gates_stay_open(patch: pytest.MonkeyPatch) -> None:
 
 
 def a_life_may_grow(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Envelope, "remaining", lambda self, now: (self.written_ms + self.lifetime_ms - now) / 1000)
+    patch.setattr(Stored, "remaining", lambda self, now: (self.written_ms + self.lifetime_ms - now) / 1000)
 
 
 def the_pod_s_own_clock_counts(patch: pytest.MonkeyPatch) -> None:

@@ -11,11 +11,10 @@ import pytest
 from cacheclient import AsyncCache, Cache, CacheOptions, L1Options, L2Options, Stats, SyncOptions, TuningOptions
 from cacheclient.clock import Gate
 from cacheclient.contract import SIZES
-from cacheclient.entry import Envelope
+from cacheclient.entry import Stored
 from cacheclient.held import Mark
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT
-from cacheclient.serializer import Stored
 from cacheclient.sizing import MASK, Curve, Follower
 from cacheclient.sizing.distances import SPACE, Distances
 from cacheclient.stats import Histogram, TierStats
@@ -61,7 +60,7 @@ class Tier:
         self.stats.misses += 1
         if self.follower is not None and hash(key) & MASK < self.follower.below:
             self.follower.missed(key, 1, self.now, left)
-        stored = Stored(None, Envelope(b"", 0, 0, 0, 0.0, b""), 1)
+        stored = Stored(b"", 0, 0, 0, 0.0, b"", size=1)
         self.local.commit(key, self.local.begin(key), stored, self.now, 1e9, guards)
         return False
 

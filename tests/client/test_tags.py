@@ -145,7 +145,7 @@ async def test_tokens_are_remembered_although_reads_overlap_without_end(hand: Ha
     cache = await hand.cache()
     await cache.set("a", 1, tags=["t"])
     hand.push(cache)
-    tagged = cache._parts.serializer.load(hand.store.data["hand:v1:a"], "hand:v1:a").envelope.tags  # type: ignore[union-attr]
+    tagged = cache._parts.serializer.load(hand.store.data["hand:v1:a"], "hand:v1:a").tags  # type: ignore[union-attr]
     first = hand.store.hold("fetch", executed=True)
     one = asyncio.create_task(cache._parts.tags.stand(tagged[1:]))
     await first.reached.wait()

@@ -40,7 +40,7 @@ _HEADER_BYTES: Final = _HEADER.size
 _unpack_header: Final = _HEADER.unpack_from
 _SECTIONS: Final = 4096  # different tag sections remembered decoded: the entries of a namespace share few
 
-# Bits of the flags byte. Plain integers: an IntFlag costs more to make than all the rest of an stored.
+# Bits of the flags byte. Plain integers: an IntFlag costs more to make than all the rest of an entry.
 NEGATIVE: Final = 1
 KEPT: Final = 2
 _KNOWN_FLAGS: Final = NEGATIVE | KEPT

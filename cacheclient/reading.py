@@ -65,14 +65,17 @@ class Waiter(Protocol):
 
 
 class Batch:
-    """Reads that travel together, those of one event-loop tick; by Redis key: who waits, the id, the fence of L1."""
+    """Reads that travel together, those of one event-loop tick; by Redis key: who waits, the id, the fence of L1.
+
+    Nearly every key has one waiter, so those who come after the first are kept apart: a list for each key costs more.
+    """
 
     __slots__ = ("began", "fences", "first", "ids", "more")
 
     def __init__(self) -> None:
         self.began = perf_counter()
         self.first: dict[str, Waiter] = {}
-        self.more: dict[str, list[Waiter]] = {}  # who came after the first: a list for each key would cost them all
+        self.more: dict[str, list[Waiter]] = {}
         self.ids: dict[str, str] = {}  # one object a key: whoever looks it up finds its hash made
         self.fences: dict[str, Fence] = {}
 
@@ -191,6 +194,7 @@ class Reader:
             self._settle(batch, [(full, None, None) for full in owed])
             for full in owed:
                 del batch.first[full], ids[full]
+                batch.more.pop(full, None)
         if self._local.enabled:
             batch.fences = dict(zip(ids, self._local.begin_all(ids.values()), strict=True))
         return list(batch.first)

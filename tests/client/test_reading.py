@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import pytest
+
 from cacheclient import MISSING, AsyncCache, entry
 from cacheclient.codec import MsgpackCodec
+from cacheclient.journal import Journal
 from cacheclient.missing import ABSENT
+from cacheclient.reading import Batch, Found
 from tests.client.conftest import Hand
 from tests.conftest import until
 
@@ -123,6 +127,30 @@ async def test_a_read_planned_before_a_failed_invalidation_is_not_sent_after_it(
     reads = [cache._parts.reader.read(key) for key in "ab"]
     cache._invalidation.journal.owe(next(iter(cache._invalidation.journal._recent))._replace(kind="key", name="a"))
     assert [(await read)[0] is not None for read in reads] == [False, True]
+
+
+async def test_who_reads_what_redis_has_to_forget_is_told_once_and_not_asked_for(
+    hand: Hand, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Told:
+        def __init__(self) -> None:
+            self.found: list[Found] = []
+
+        def done(self) -> bool:
+            return False
+
+        def set_result(self, found: Found, /) -> None:
+            self.found.append(found)
+
+    reader, batch = (await filled(hand, "a", "b"))._parts.reader, Batch()
+    monkeypatch.setattr(Journal, "__len__", lambda _: 1)
+    monkeypatch.setattr(Journal, "__contains__", lambda _, key: key == "a")
+    first, second, third = Told(), Told(), Told()
+    for key, one in (("a", first), ("a", second), ("b", third)):
+        batch.add(f"hand:v1:{key}", one)
+    assert reader.depart(batch) == ["hand:v1:b"]
+    assert first.found == second.found == [(None, 0.0)]
+    assert list(batch.everybody()) == [third], "whoever is told twice takes it for the answer to the next read"
 
 
 async def test_only_entries_with_an_unknown_token_wait_for_it(hand: Hand) -> None:

@@ -115,14 +115,16 @@ decide_without_data() {
   log "this node was the master and has no data: it waits for a peer with data to take over"
   empty_end=$(($(now) + EMPTY_S))
   failover_s=0 # how long to look for another master: once, unless a failover was asked for
+  surveyed=''  # what it refuses with has been looked at, however long the first look for another master took
   while :; do
     if new_master=$(await_other_master "$failover_s"); then
       follow "$new_master" "it leads now, and this disk has no data"
       return
     fi
-    [ "$(now)" -lt "$empty_end" ] || break
+    [ "$(now)" -lt "$empty_end" ] || [ -z "$surveyed" ] || break
     failover_s=0
     survey_peers
+    surveyed=1
     if [ -n "$PEERS_WITH_DATA" ]; then
       if bring_about_failover 3; then failover_s=$FAILOVER_S; fi
     elif [ -z "$PEERS_SILENT" ]; then

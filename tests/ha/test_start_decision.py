@@ -194,6 +194,13 @@ def test_a_peer_that_is_still_loading_may_have_data(stage: Stage) -> None:
     assert_refuses(stage, start(stage), "silent: redis-1")
 
 
+def test_what_it_refuses_with_has_been_looked_at_although_the_time_is_up_at_once(stage: Stage) -> None:
+    stage.sentinels_name("redis-0", "redis-0", "redis-0")
+    stage.replicas_seen(2, 2, 2)
+    stage.node("redis-2", "slave")
+    assert_refuses(stage, start(stage, CACHE_EMPTY_S="0"), "silent: redis-1")
+
+
 def test_a_master_without_data_leads_when_every_peer_answers_and_none_has_data(stage: Stage) -> None:
     stage.sentinels_name("redis-0", "redis-0", "redis-0")
     stage.node("redis-1", "slave")

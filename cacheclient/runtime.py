@@ -20,7 +20,6 @@ from cacheclient.cache import AsyncCache
 from cacheclient.crossing import Crossing
 from cacheclient.errors import ClosedError
 from cacheclient.loaders import LoaderThreads
-from cacheclient.missing import ABSENT
 from cacheclient.options import CacheOptions
 from cacheclient.remote import Lanes
 from cacheclient.turns import new_loop
@@ -157,7 +156,6 @@ class Threads(Generic[T]):
         self._loaders = (options or CacheOptions()).lock.max_unleased
         self._runtime: Runtime | None = None
         self._inherited: Runtime | None = None
-        self._peek: Callable[[str], Any] = _closed  # into L1; one attribute, because a hit costs little more
         self._lock = threading.Lock()
         this = weakref.ref(self)
         os.register_at_fork(after_in_child=lambda: _forked(this()))
@@ -167,13 +165,13 @@ class Threads(Generic[T]):
         with self._lock:
             if self._runtime is not None:
                 raise ClosedError("the cache is open already")
-            self._open()
+            self._runtime = Runtime(self._build, self._loaders)
 
     def close(self) -> None:
         """Close what this process opened. Twice is fine."""
         with self._lock:
             runtime, self._runtime = self._runtime, None
-            self._inherited, self._peek = None, _closed
+            self._inherited = None
         if runtime is not None:
             runtime.close()
 
@@ -197,25 +195,15 @@ class Threads(Generic[T]):
             if self._runtime is None:
                 if self._inherited is None:
                     raise ClosedError("the cache is not open: use it inside `with`, or call start()")
-                return self._open()
+                self._runtime = Runtime(self._build, self._loaders)
             return self._runtime
-
-    def _open(self) -> Runtime:
-        runtime = self._runtime = Runtime(self._build, self._loaders)
-        self._peek = runtime.cache.peek
-        return runtime
 
     def forget_parent(self) -> None:
         """Called in a forked child: the parent's loop does not run here, and its sockets are not ours."""
         self._lock = threading.Lock()  # another thread of the parent may have held it
-        self._inherited, self._runtime, self._peek = self._runtime or self._inherited, None, _closed
+        self._inherited, self._runtime = self._runtime or self._inherited, None
         if self._inherited is not None:
             self._inherited.cache.disown()
-
-
-def _closed(key: str) -> Any:  # noqa: ARG001  as `AsyncCache.peek`
-    """Find nothing: the cache is not open in this process."""
-    return ABSENT
 
 
 def _forked(cache: Threads[Any] | None) -> None:

@@ -99,10 +99,13 @@ class Cache(SyncWrites[T]):
     def get(self, key: str, default: D) -> T | D: ...
     def get(self, key: str, default: Any = None) -> Any:
         """Return the value of ``key``, or ``default``."""
-        value = self._peek(key)
-        if value is ABSENT:
-            stored, fresh = self._here().crossing.read(key)
-            value = stored.value if stored is not None and fresh else MISSING
+        runtime = self._runtime
+        if runtime is not None:
+            value = runtime.cache.peek(key)
+            if value is not ABSENT:
+                return default if value is MISSING else value
+        stored, fresh = self._here().crossing.read(key)
+        value = stored.value if stored is not None and fresh else MISSING
         return default if value is MISSING else value
 
     def get_many(self, keys: Iterable[str]) -> dict[str, T]:
@@ -136,8 +139,9 @@ class Cache(SyncWrites[T]):
             LoadTimeoutError: if the loader took more than ``lock.load_timeout``.
             CodecError: if the loaded value cannot be encoded.
         """
-        if not options.get("fresh"):
-            value = self._peek(key)
+        runtime = self._runtime
+        if runtime is not None and not options.get("fresh"):
+            value = runtime.cache.peek(key)
             if value is not ABSENT:
                 return value
         runtime = self._here()

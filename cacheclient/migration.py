@@ -236,8 +236,8 @@ class Migrator:
         if payload is None:
             return None
         write_id = entry.new_write_id()
-        fields = (old.written_ms, old.lifetime_ms, old.load_time, payload, old.flags, old.tags)
-        data = entry.pack(Stored(write_id, self._serializer.codec.id, *fields))
+        codec_id = self._serializer.codec.id
+        data = entry.pack(msgspec.structs.replace(old, write_id=write_id, codec_id=codec_id, payload=payload))
         if self._serializer.load(data, new) is None:
             raise CodecError("it does not decode to the new version's type: give a transform")
         return _Copy(full, new, data, write_id, old.write_id, held.left)

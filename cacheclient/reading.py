@@ -139,8 +139,7 @@ class Reader:
             loop.call_soon(self.leave)
             batch = self._batch = Batch()
         future: asyncio.Future[Found] = loop.create_future()
-        if batch.first.setdefault(full, future) is not future:  # as `add` does; its call would cost every read
-            batch.more.setdefault(full, []).append(future)
+        batch.add(full, future)
         return future
 
     def join(self, full: str, waiter: Waiter) -> None:

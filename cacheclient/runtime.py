@@ -127,6 +127,8 @@ class Runtime:
             asyncio.run_coroutine_threadsafe(self._end_lanes(), self.loop).result()
             self.crossing.rest()
             asyncio.run_coroutine_threadsafe(self._drain(), self.loop).result()
+            if self._lanes is not None:
+                self._lanes.wait_closed()
         finally:
             self._stop()
             self.crossing.sweep()

@@ -19,7 +19,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import logging
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -96,7 +96,8 @@ class Cluster:
         self._removed: list[Callable[[Link], None]] = []
         self._renewed: list[Callable[[], None]] = []
         self._surveyed = asyncio.Event()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._surveying: asyncio.Task[None] | None = None
+        self._closing: set[asyncio.Task[None]] = set()  # links of those that serve nothing any more
 
     def on_shard(self, added: Callable[[Link], None], removed: Callable[[Link], None]) -> None:
         """Have ``added`` called with the link of every new shard before it is opened, ``removed`` when it goes."""
@@ -109,7 +110,7 @@ class Cluster:
 
     async def start(self) -> None:
         """Find the masters, and wait for them at most ``connect_timeout`` seconds: Redis may be away."""
-        self._spawn(self._survey.run(self._take, self._confirm), "cacheclient-cluster")
+        self._surveying = asyncio.create_task(self._survey.run(self._take, self._confirm), name="cacheclient-cluster")
         try:
             async with asyncio.timeout(self.login.connect_timeout):
                 await self._surveyed.wait()
@@ -121,10 +122,10 @@ class Cluster:
 
     async def close(self) -> None:
         """Stop, and close all connections."""
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        await asyncio.gather(*(shard.link.close() for shard in self._shards))
+        if self._surveying is not None:
+            self._surveying.cancel()
+            await asyncio.gather(self._surveying, return_exceptions=True)
+        await asyncio.gather(*self._closing, *(shard.link.close() for shard in self._shards))
         await self._survey.close()
 
     def current(self, key: str | bytes) -> Connection:
@@ -226,15 +227,12 @@ class Cluster:
         for removed in self._removed:
             removed(shard.link)
         self.server_clock.settle(shard.link.server_clock, None)
-        self._spawn(shard.link.close(), "cacheclient-link-close")
+        closing = asyncio.create_task(shard.link.close(), name="cacheclient-link-close")
+        self._closing.add(closing)
+        closing.add_done_callback(self._closing.discard)
 
     def _note_open(self, opened: Shard) -> None:
         self._stats.circuit_open = any(shard.link.down for shard in self._shards if shard is not opened)
-
-    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
-        task = asyncio.create_task(work, name=name)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
 
 class _AskingPipe:

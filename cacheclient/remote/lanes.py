@@ -63,6 +63,12 @@ class Lanes:
         self._closed = True
         self._end()
 
+    def wait_closed(self) -> None:
+        """Wait, after ``close``, for who was opening a lane: blocks for two ``connect_timeout`` at most."""
+        opening = self._opening
+        if opening is not None:
+            opening.join(2 * self._link.login.connect_timeout)
+
     # -- inside -------------------------------------------------------------------------------------------------------
 
     def _open(self, connection: Connection) -> None:

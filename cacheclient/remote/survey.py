@@ -105,8 +105,9 @@ class Survey:
                 self._found = found
                 self._tell(None)
             await asyncio.sleep(_PACE)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._hurried.wait(), pause)
+            with contextlib.suppress(TimeoutError):  # by `timeout`: `wait_for` of Python 3.11 swallows a cancellation
+                async with asyncio.timeout(pause):
+                    await self._hurried.wait()
 
     async def close(self) -> None:
         """Close the connections to the nodes."""

@@ -435,6 +435,19 @@ def test_closing_ends_a_read_over_a_lane(own_server: Server, opened: Opened, poo
     assert not [thread for thread in threading.enumerate() if thread.name.startswith("cacheclient")]
 
 
+def test_closing_waits_for_a_lane_that_is_being_opened(own_server: Server, opened: Opened) -> None:
+    cache = opened(own_server)
+    lane, lanes = lane_of(cache), cache._here()._lanes
+    assert lanes is not None
+    with own_server.frozen():  # it connects, and nobody answers
+        on_loop(cache, lambda: lanes._open(lane.connection))
+        opening = lanes._opening
+        assert opening is not None
+        assert opening.is_alive()
+        cache.close()
+        assert not opening.is_alive()
+
+
 def test_a_lane_leads_to_a_master_only(own_server: Server) -> None:
     async def refused() -> None:
         connection: Any = Connection(Address("127.0.0.1", own_server.port), 1, None, None)  # type: ignore[arg-type]

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from cacheclient.clock import boottime
 from cacheclient.errors import UnavailableError
-from cacheclient.remote import Address
+from cacheclient.remote import Address, parse
 from cacheclient.remote.replies import Redirection, redirection, refused
 from cacheclient.remote.slots import Range, View, agree, parse_view, served, slot_of, succession
+from cacheclient.remote.survey import Survey
+from tests.conftest import PATIENCE, free_port, until
 
 A, B, C, D = (Address(name, 6379) for name in "abcd")
 LAST = 16383
@@ -96,3 +101,17 @@ def test_a_node_says_where_to_go() -> None:
     assert redirection(refused("ASK 42 ::1:7000")) == Redirection(Address("::1", 7000), asking=True)
     assert redirection(refused("MOVED 42 :7000")) is None  # it does not know the host: the next survey will
     assert redirection(UnavailableError("no answer")) is None
+
+
+@pytest.mark.parametrize("ticks", range(6))
+async def test_a_survey_that_was_just_hurried_can_be_cancelled(ticks: int) -> None:
+    survey = Survey(parse(f"redis+cluster://127.0.0.1:{free_port()}"), timeout=1.0, term=3600.0, clock=boottime)
+    run = asyncio.create_task(survey.run(lambda _: None, lambda _: None))
+    await until(lambda: survey._hurried._waiters)  # type: ignore[attr-defined]  # it pauses
+    survey.hurry()
+    for _ in range(ticks):
+        await asyncio.sleep(0)
+    run.cancel()
+    ended, _ = await asyncio.wait([run], timeout=PATIENCE)
+    assert ended
+    await survey.close()

@@ -25,12 +25,12 @@ ENV SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH}
 COPY requirements/image.lock /src/requirements/image.lock
 RUN python -m venv /opt/cachestack \
  && /opt/cachestack/bin/pip install --no-cache-dir --disable-pip-version-check --require-hashes -r /src/requirements/image.lock
-COPY pyproject.toml README.md LICENSE /src/
+COPY pyproject.toml hatch_build.py README.md LICENSE /src/
 COPY cacheclient /src/cacheclient
 COPY alerts /src/alerts
 COPY dashboards /src/dashboards
 COPY infra /src/infra
-# hatchling builds the wheel; it stays in this stage.
+# hatchling builds the wheel; it stays in this stage. There is no compiler, so the image has no compiled code of ours.
 RUN /opt/cachestack/bin/pip wheel --no-cache-dir --disable-pip-version-check --no-deps -w /src/dist /src \
  && /opt/cachestack/bin/pip install --no-cache-dir --disable-pip-version-check --no-deps /src/dist/*.whl \
  && /opt/cachestack/bin/pip uninstall -y setuptools pip

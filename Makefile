@@ -8,6 +8,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STACK ?= dev
+NATIVE := hatch_build.py $(wildcard cacheclient/native/*.[ch])
 PIN := uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --upgrade -q
 # bash has a variable SECONDS of its own, which the environment hands to make: only one given to make counts.
 FUZZ_SECONDS := $(if $(filter command line,$(origin SECONDS)),$(SECONDS),120)
@@ -18,13 +19,13 @@ $(BIN)/python:
 
 # Third-party packages by hash from the lock, then this project in place. pip, because it honours the machine's own
 # settings (mirror, proxy, certificate). hatchling is in no lock: pip fetches it to build the editable install.
-$(VENV)/.up: requirements/up.lock pyproject.toml | $(BIN)/python
+$(VENV)/.up: requirements/up.lock pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "Setting up $(VENV) (once, about a minute) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
 	@touch $@
 
-$(VENV)/.dev: requirements/dev.lock pyproject.toml | $(BIN)/python
+$(VENV)/.dev: requirements/dev.lock pyproject.toml $(NATIVE) | $(BIN)/python
 	@echo "Setting up $(VENV) with the development tools (once, two minutes) ..."
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $<
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .

@@ -26,7 +26,7 @@ from cacheclient.lock import Lock, LockSettings, lock_key
 from cacheclient.missing import ABSENT, MISSING, Missing
 from cacheclient.provenance import Entry
 from cacheclient.ratelimit import AsyncRateLimiter, LimiterSettings, Limits
-from cacheclient.reading import Found
+from cacheclient.reads import Found
 from cacheclient.remote import Holder
 from cacheclient.stats import Stats
 from cacheclient.writes import Writes

@@ -31,7 +31,8 @@ from typing import Any, Final
 
 from cacheclient.contract import ErrorType
 from cacheclient.errors import ClosedError, UnavailableError
-from cacheclient.reading import Batch, Found, Reader, Unsure
+from cacheclient.reading import Reader, Unsure
+from cacheclient.reads import Batch, Found
 from cacheclient.remote import Lane, Lanes
 from cacheclient.turns import Turn
 

@@ -110,7 +110,7 @@ def unpack(raw: bytes) -> Stored | None:
     end = _HEADER_BYTES + tag_bytes
     if state != VALUE or fmt != FORMAT or size < end:  # cut between two tags it would read as an entry with fewer
         return None
-    tags = _unpack_tags(raw[_HEADER_BYTES:end]) if tag_bytes else ()
+    tags = unpack_tags(raw[_HEADER_BYTES:end]) if tag_bytes else ()
     if tags is None:
         return None
     return Stored(
@@ -119,7 +119,8 @@ def unpack(raw: bytes) -> Stored | None:
 
 
 @lru_cache(_SECTIONS)
-def _unpack_tags(section: bytes) -> Tagged | None:
+def unpack_tags(section: bytes) -> Tagged | None:
+    """Return the tags in a tag section; None if it is not one."""
     tags, at = [], 0
     while at < len(section):
         name_end = at + 1 + section[at]

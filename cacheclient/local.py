@@ -20,13 +20,15 @@ import math
 import random
 from collections import deque
 from collections.abc import Callable, Collection
+from functools import partial
 from time import perf_counter
 from typing import Any, Final
 
-from cacheclient.clock import Clock, Gate
+from cacheclient.clock import Clock, Gate, JointGate, boottime
 from cacheclient.entry import KEPT, Stored
 from cacheclient.held import Fence, Item, Mark, check_of
 from cacheclient.missing import ABSENT, MISSING
+from cacheclient.native import compiled
 from cacheclient.options import L1Options
 from cacheclient.queues import MAX_FREQUENCY, Queues
 from cacheclient.sizing import MASK, Follower
@@ -87,6 +89,25 @@ class Local:
         hits for the follower, by a call of 100 ns.
         """
         self._gate = gate
+        peek = self._compiled(gate, clock, all_lookups) or self._interpreted(gate, clock, all_lookups)
+
+        def peek_copy(key: str) -> Any:
+            held = peek(key)
+            return held if held is ABSENT or held is MISSING else decode(held, key)
+
+        return peek_copy if self.copies else peek
+
+    def _compiled(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any] | None:
+        """Return what does the same as ``_interpreted`` in a third of the time; None where there is none."""
+        if compiled is None or type(gate) not in {Gate, JointGate}:  # it reads their field
+            return None
+        sample = partial(self._sample, clock=clock, all_lookups=all_lookups)
+        found: Callable[[str], Any] = compiled.hit_path(
+            self.table, None if clock is boottime else clock, gate, self._stats, sample, _SAMPLE, MAX_FREQUENCY, ABSENT
+        )
+        return found
+
+    def _interpreted(self, gate: Gate, clock: Clock, all_lookups: Histogram) -> Callable[[str], Any]:
         lookup, stats, sample = self.table.get, self._stats, self._sample
 
         def peek(key: str) -> Any:
@@ -103,11 +124,7 @@ class Local:
                 sample(key, clock, all_lookups)
             return item.value
 
-        def peek_copy(key: str) -> Any:
-            held = peek(key)
-            return held if held is ABSENT or held is MISSING else decode(held, key)
-
-        return peek_copy if self.copies else peek
+        return peek
 
     def _sample(self, key: str, clock: Clock, all_lookups: Histogram) -> None:
         began = perf_counter()
@@ -181,8 +198,8 @@ class Local:
             bool(stored.flags & KEPT), stored.tags, guards, check_of(guards, None) if guards else None,
         )  # fmt: skip
         kept = self._insert(item)
-        if kept and self.follower is not None and hash(key) & MASK < self.follower.below_l1:
-            self.table[key].check = check_of(guards, self.follower.filled(key, item.size, item.expires, now))
+        if kept:
+            self._follow(self.table[key], now)
         return kept
 
     def drop(self, key: str) -> None:
@@ -279,6 +296,12 @@ class Local:
         else:
             self._renew(item, item.ends, guards)
         return True
+
+    def _follow(self, item: Item, now: float) -> None:
+        """Have the uses of a new entry counted, if its key is followed."""
+        if self.follower is not None and hash(item.key) & MASK < self.follower.below_l1:
+            uses = self.follower.filled(item.key, item.size, item.expires, now)
+            item.check = check_of(item.guards, uses)
 
     def _insert(self, item: Item) -> bool:
         table, stats = self.table, self._stats

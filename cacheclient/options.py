@@ -215,7 +215,7 @@ class TuningOptions:
     Attributes:
         interval: seconds between two looks at the figures; 0 turns all of this off.
         sample: keys that are followed, of those that L1 has room for, to tell what hit rate it would have at other
-            sizes. With 256 that is right within one or two points; each costs about 4 KB.
+            sizes. With 128 that is right within one to three points; each costs about 4 KB.
         apply: carry out what the rules decide. By default they only say what they would do, and why.
         l2_hit_rate: below it scaling Redis up is suggested; 0: never.
         pressure: bytes of L1 over those allowed, above which entries are given up until ``evict_to`` of them are held;
@@ -229,7 +229,7 @@ class TuningOptions:
     """
 
     interval: float = 10.0
-    sample: int = 256
+    sample: int = 128
     apply: bool = False
     l2_hit_rate: float = TuningLimit.L2_HIT_RATE.value
     pressure: float = TuningLimit.PRESSURE.value

@@ -14,27 +14,28 @@ which only the entries that carry it wait. An entry that cannot be decoded is a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
-from itertools import chain
 from time import perf_counter
-from typing import Any, Final, Protocol
+from typing import Any
 
 import msgspec
 
 from cacheclient.clock import Clock
 from cacheclient.codec import codec_name
 from cacheclient.contract import Tier
-from cacheclient.entry import KEPT, UNPROVEN, Stored
+from cacheclient.entry import KEPT, UNPROVEN, Stored, unpack_tags
 from cacheclient.errors import UnavailableError
 from cacheclient.hearsay import Hearsay
-from cacheclient.held import Fence, Mark
+from cacheclient.held import Mark
 from cacheclient.jobs import LOAD_FAILED, OFFLINE
 from cacheclient.journal import Journal
 from cacheclient.keys import KeySpace
 from cacheclient.local import Local
 from cacheclient.missing import ABSENT, MISSING
+from cacheclient.native import compiled
 from cacheclient.provenance import Entry
+from cacheclient.reads import NOTHING, Batch, Found, Waiter
 from cacheclient.remote import Store
 from cacheclient.serializer import Serializer
 from cacheclient.sizing import MASK
@@ -42,9 +43,8 @@ from cacheclient.stats import Stats
 from cacheclient.tags import Tags, names
 
 _Settled = tuple[str, Stored | None, tuple[Mark, ...] | None]  # Redis key, what may be used, what L1 must watch
-Found = tuple[Stored | None, float]  # what may be used, and for how many seconds it is fresh: 0, if it is not
 Unsure = list[tuple[str, Stored]]  # by Redis key
-_NOTHING: Final[Found] = (None, 0.0)
+Settler = Callable[..., tuple[int, int, Sequence[int]]]
 
 
 def _stale(flags: int) -> str:
@@ -52,45 +52,6 @@ def _stale(flags: int) -> str:
     if flags & UNPROVEN:
         return OFFLINE
     return LOAD_FAILED if flags & KEPT else ""
-
-
-class Waiter(Protocol):
-    """Who waits for one read: an ``asyncio.Future``, or what stands for one in another thread."""
-
-    def done(self) -> bool:
-        """Return whether nobody waits any more."""
-
-    def set_result(self, found: Found, /) -> None:
-        """Take what was found."""
-
-
-class Batch:
-    """Reads that travel together, those of one event-loop tick; by Redis key: who waits, the id, the fence of L1.
-
-    Nearly every key has one waiter, so those who come after the first are kept apart: a list for each key costs more.
-    """
-
-    __slots__ = ("began", "fences", "first", "ids", "more")
-
-    def __init__(self) -> None:
-        self.began = perf_counter()
-        self.first: dict[str, Waiter] = {}
-        self.more: dict[str, list[Waiter]] = {}
-        self.ids: dict[str, str] = {}  # one object a key: whoever looks it up finds its hash made
-        self.fences: dict[str, Fence] = {}
-
-    def add(self, full: str, waiter: Waiter) -> None:
-        """Have ``waiter`` told of the Redis key ``full``."""
-        if self.first.setdefault(full, waiter) is not waiter:
-            self.more.setdefault(full, []).append(waiter)
-
-    def waiters(self, full: str) -> list[Waiter]:
-        """Return everybody who waits for ``full``."""
-        return [self.first[full], *self.more.get(full, ())]
-
-    def everybody(self) -> Iterator[Waiter]:
-        """Yield everybody who waits for anything."""
-        return chain(self.first.values(), *self.more.values())
 
 
 class Reader:
@@ -128,6 +89,17 @@ class Reader:
         self._clock = clock
         self._batch: Batch | None = None
         self._settling: set[asyncio.Task[None]] = set()
+        self._settler = self._compiled()
+
+    def _compiled(self) -> Settler | None:
+        """Return what settles ordinary reads; None where it is not compiled, or the codec has to know the key."""
+        if compiled is None or self._serializer.keyed:
+            return None
+        parse, local = self._serializer.parse, self._local
+        settler: Settler = compiled.settler(
+            self._serializer.codec.id, parse, Stored, NOTHING, unpack_tags, local, local.abandon, MASK
+        )
+        return settler
 
     def read(self, key: str) -> asyncio.Future[Found]:
         """Look into L2 after L1 missed; the future gives what may be used, and for how long it is fresh.
@@ -211,6 +183,11 @@ class Reader:
 
     def take(self, batch: Batch, keys: Sequence[str], values: Sequence[bytes | None]) -> Unsure:
         """Settle what was read; return the entries whose tokens Redis must be asked for."""
+        rest = self._take_ordinary(batch, keys, values)
+        if rest is not None:
+            if not rest:
+                return []
+            keys, values = [keys[place] for place in rest], [values[place] for place in rest]
         load = self._serializer.load
         found = [load(raw, full) for raw, full in zip(values, keys, strict=True)]
         if self._hearsay.doubts:
@@ -228,6 +205,17 @@ class Reader:
                 sure.append((full, stored, guards))
         self._settle(batch, sure)
         return unsure
+
+    def _take_ordinary(self, batch: Batch, keys: Sequence[str], values: Sequence[bytes | None]) -> Sequence[int] | None:
+        """Have compiled code settle what nothing is special about; return the places of the rest, None for all."""
+        doubtful = self._settler is None or len(self._journal) or self._hearsay.doubts
+        standing = None if doubtful else self._tags.standing()
+        if self._settler is None or standing is None:
+            return None
+        now, now_ms = self._clock(), self._serializer.now_ms()
+        hits, misses, rest = self._settler(batch, keys, values, standing, now, now_ms, self._local.follower)
+        self._count(batch, hits, misses)
+        return rest
 
     def _believed(self, stored: Stored | None, full: str) -> Stored | None:
         """Return ``stored``, unless others have said that it is void."""
@@ -309,7 +297,7 @@ class Reader:
         now, now_ms = self._clock(), self._serializer.now_ms()
         hits = misses = 0
         for full, stored, guards in settled:
-            found, left, key = _NOTHING, 0.0, ids[full]
+            found, left, key = NOTHING, 0.0, ids[full]
             if stored is not None:
                 left = stored.remaining(now_ms)
                 found = (stored, left if left > 0 else 0.0)
@@ -331,6 +319,10 @@ class Reader:
             waiter = first[full]
             if not waiter.done():  # its caller may have been cancelled
                 waiter.set_result(found)
+        self._count(batch, hits, misses)
+
+    def _count(self, batch: Batch, hits: int, misses: int) -> None:
+        """Count what reads of ``batch`` found that took until now."""
         seconds = perf_counter() - batch.began
         self._stats.l2.hits += hits
         self._stats.l2.misses += misses

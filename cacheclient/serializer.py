@@ -21,18 +21,24 @@ class Serializer:
 
     Attributes:
         codec: what it encodes with.
+        parse: what decodes a payload, and may raise anything; not for a codec that has to know the key (``keyed``).
         readable: format and codec id, the two bytes by which a script knows entries that this cache can read.
     """
 
     def __init__(self, codec: Codec, clock: ServerClock, stats: Stats) -> None:
         self.codec = codec
         self._codec_id, self._decode = codec.id, codec.decode  # looked up once, not with every read
-        self._parse = parser(codec)
+        self.parse = parser(codec)
         # A codec that takes the key binds the bytes to it: nobody who can write to Redis can move them to another key.
         self._keyed = codec if isinstance(codec, KeyedCodec) else None
         self._clock = clock
         self._stats = stats
         self.readable = bytes((entry.FORMAT, codec.id))
+
+    @property
+    def keyed(self) -> bool:
+        """Whether the codec has to know the key."""
+        return self._keyed is not None
 
     def encode(self, value: Any, key: str) -> bytes:
         """Return the payload of ``value`` under the Redis key ``key``; MISSING (a negative entry) has none.
@@ -100,7 +106,7 @@ class Serializer:
                 return stored
             try:
                 payload = stored.payload
-                stored.value = self._keyed.decode_for(key, payload) if self._keyed else self._parse(payload)
+                stored.value = self._keyed.decode_for(key, payload) if self._keyed else self.parse(payload)
             except Exception:  # noqa: BLE001, S110  the application's codec may raise anything: it fails this entry alone
                 pass
             else:

@@ -71,7 +71,8 @@ def _make_once(repository: Path, commit: str, folder: Path, way: _Way, tools: Pa
     _export(repository, commit, tree, way)
     out.mkdir()
     epoch = _run(["git", "-C", str(repository), "log", "-1", "--format=%ct", commit], umask=way.umask).strip()
-    environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch}
+    # The wheel is for every platform: what is compiled, an installation from the sources makes for its own.
+    environment = {**os.environ, "SOURCE_DATE_EPOCH": epoch, "CACHESTACK_NATIVE": "0"}
     python = str(tools / "python")
     command = [python, "-m", "build", "--no-isolation", "--outdir", str(out), str(tree)]
     _run(command, umask=way.umask, environment=environment)

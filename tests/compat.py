@@ -1,12 +1,13 @@
 """Run the tests that touch redis-py with its oldest release and with the locked one; print servers by releases.
 
-``make test-compat``. The two runs differ in nothing else: one virtual environment has the oldest release that
-pyproject.toml allows, the other the one of the lock file.
+``make test-compat``. One virtual environment has the oldest release that pyproject.toml allows, the other that of the
+lock file. The first also leaves out what is compiled (``cacheclient.native``), so that Python's way is tested, too.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import subprocess
 import sys
@@ -21,6 +22,7 @@ from xml.etree import ElementTree as ET
 from rich.console import Console
 from rich.table import Table
 
+from cacheclient.contract import Env
 from tests.conftest import BINARIES
 
 NAMES: Final = (
@@ -38,14 +40,15 @@ class Run(NamedTuple):
     failed: bool
 
 
-def run(python: str, arguments: Sequence[str]) -> Run:
-    """Run the tests with ``python`` and count."""
+def run(python: str, arguments: Sequence[str], *, pure: bool) -> Run:
+    """Run the tests with ``python``, without what is compiled if they are to be ``pure``, and count."""
     version = _output(python, "-c", "import redis; print(redis.__version__)")
+    environment = {**os.environ, Env.PURE_PYTHON: "1"} if pure else None
     began = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         command = [python, "-m", "pytest", "-q", "--no-header", f"--junitxml={report}", *FILES, *arguments]
-        ended = subprocess.run(command, check=False, capture_output=True, text=True)
+        ended = subprocess.run(command, check=False, capture_output=True, text=True, env=environment)
         if ended.returncode:
             sys.stdout.write(ended.stdout + ended.stderr)
         outcomes = count(ET.parse(report).iter("testcase")) if report.exists() else {}  # noqa: S314  our own report
@@ -75,10 +78,14 @@ def table(runs: Sequence[Run]) -> Table:
 def main() -> int:
     """Run with each interpreter given; exit code 1 if a test failed."""
     parser = argparse.ArgumentParser("tests.compat", description=__doc__)
-    parser.add_argument("pythons", nargs="+", help="an interpreter for each release of redis-py")
+    parser.add_argument(
+        "pythons",
+        nargs="+",
+        help="an interpreter for each release of redis-py; the first runs no compiled code of ours",
+    )
     parser.add_argument("--pytest", nargs=argparse.REMAINDER, default=[], help="what follows goes to pytest")
     given = parser.parse_args()
-    runs = [run(python, given.pytest) for python in given.pythons]
+    runs = [run(python, given.pytest, pure=not place) for place, python in enumerate(given.pythons)]
     Console().print(table(runs))
     return int(any(one.failed for one in runs))
 

@@ -27,6 +27,7 @@ class Env(StrEnum):
     JWT_SCOPE = "CACHE_JWT_SCOPE"
     PLAN_FILE = "CACHE_PLAN_FILE"
     OPTION_PREFIX = "CACHE_OPT_"
+    PURE_PYTHON = "CACHE_PURE_PYTHON"  # set to anything: leave out what is compiled (cacheclient.native)
     API_URL = "CACHE_API_URL"  # whom the command line asks, as the next
     PROMETHEUS_URL = "CACHE_PROMETHEUS_URL"
     COST_PREFIX = "CACHE_COST_"  # prices: cacheclient.savings

@@ -15,7 +15,7 @@ from cacheclient.sizing.miniature import Miniature, Tick
 
 MASK: Final = SPACE - 1
 _MEMORY: Final = 600.0  # seconds after which a lookup weighs a third
-_ENOUGH: Final = 100.0  # lookups of followed keys below which nothing is said
+_ENOUGH: Final = 50.0  # lookups of followed keys below which nothing is said
 _SMALL_ENTRY: Final = 1024  # bytes; with smaller ones on average the sample is larger than asked for
 
 

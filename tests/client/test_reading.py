@@ -11,7 +11,7 @@ from cacheclient import MISSING, AsyncCache, entry
 from cacheclient.codec import MsgpackCodec
 from cacheclient.journal import Journal
 from cacheclient.missing import ABSENT
-from cacheclient.reading import Batch, Found
+from cacheclient.reads import Batch, Found
 from tests.client.conftest import Hand
 from tests.conftest import until
 

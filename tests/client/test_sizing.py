@@ -233,8 +233,8 @@ def test_old_lookups_weigh_less() -> None:
 
 def test_without_enough_lookups_nothing_is_said() -> None:
     tier = Tier(10, Follower(16, 10, 2**30, 1800))
-    ask_round(tier, 5, 19)
-    assert tier.follower.settle(0.0, (95, 90), (0, 0)) == {}
+    ask_round(tier, 5, 9)
+    assert tier.follower.settle(0.0, (45, 40), (0, 0)) == {}
 
 
 def test_curves_of_processes_add_up() -> None:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import email
 import json
+import os
+import shutil
 import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -86,6 +89,33 @@ def test_the_source_distribution_tests_itself(built: Path, tmp_path: Path) -> No
     command = [str(python), "-m", "pytest", "-q", "-p", "no:cacheprovider", *some]
     done = subprocess.run(command, cwd=tree, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout[-3000:]
+
+
+def test_its_wheel_for_one_platform_has_the_compiled_code(built: Path, tmp_path: Path, own_server: Server) -> None:
+    source = next(built.glob("*.tar.gz"))
+    with tarfile.open(source) as archive:
+        archive.extractall(tmp_path, filter="data")
+    tree, wheels = tmp_path / source.name.removesuffix(".tar.gz"), tmp_path / "wheels"
+    command = [str(distribution.TOOLS / "python"), "-m", "build", "--wheel", "--no-isolation", "--outdir", str(wheels)]
+    environment = {**os.environ, "CACHESTACK_NATIVE": "1"}
+    done = subprocess.run([*command, str(tree)], env=environment, capture_output=True, text=True, check=False)
+    if done.returncode and not shutil.which("gcc"):
+        pytest.skip("no C compiler here")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    (wheel,) = wheels.iterdir()
+    assert not wheel.name.endswith("-none-any.whl")
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(tmp_path / "installed")  # noqa: S202  our own
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from cacheclient import Cache, native\n"
+        "assert native.__file__.startswith(sys.argv[1]) and native.compiled, native.__file__\n"
+        "with Cache.from_url(sys.argv[2], namespace='one') as cache:\n"
+        "    assert [cache.get_or_load('k', str.upper) for _ in range(3)] == ['K'] * 3"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "installed"), own_server.url]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def run_smoke(name: str, python: Path, server: Server, folder: Path) -> None:

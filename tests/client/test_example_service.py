@@ -134,7 +134,7 @@ async def test_a_connection_that_breaks_is_counted_not_hidden() -> None:
 
 async def test_the_checker_finds_old_versions_and_other_users(scene: Scene) -> None:
     seen, began = Endured(), time.monotonic()
-    generator = Generator(host=HOST, port=scene.cached.port, users=20)
+    generator = Generator(host=HOST, port=scene.cached.port, users=10)  # a test needs others as they were warmed up
     await Checker(generator, seen).run(lambda: seen.changes >= 3 and time.monotonic() > began + 0.3)
     assert (seen.wrong, seen.failed) == (0, 0), seen.examples
     assert seen.reads > seen.changes == seen.acknowledged

@@ -14,7 +14,7 @@ which only the entries that carry it wait. An entry that cannot be decoded is a 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from time import perf_counter
 from typing import Any
@@ -24,7 +24,7 @@ import msgspec
 from cacheclient.clock import Clock
 from cacheclient.codec import codec_name
 from cacheclient.contract import Tier
-from cacheclient.entry import KEPT, UNPROVEN, Stored, unpack_tags
+from cacheclient.entry import KEPT, UNPROVEN, Stored, Tagged, unpack_tags
 from cacheclient.errors import UnavailableError
 from cacheclient.hearsay import Hearsay
 from cacheclient.held import Mark
@@ -208,9 +208,7 @@ class Reader:
 
     def _take_ordinary(self, batch: Batch, keys: Sequence[str], values: Sequence[bytes | None]) -> Sequence[int] | None:
         """Have compiled code settle what nothing is special about; return the places of the rest, None for all."""
-        doubtful = self._settler is None or len(self._journal) or self._hearsay.doubts
-        standing = None if doubtful else self._tags.standing()
-        if self._settler is None or standing is None:
+        if self._settler is None or self._hearsay.doubts or (standing := self._standing()) is None:
             return None
         now, now_ms = self._clock(), self._serializer.now_ms()
         hits, misses, rest = self._settler(batch, keys, values, standing, now, now_ms, self._local.follower)
@@ -229,9 +227,13 @@ class Reader:
         self._settling.add(task)
         task.add_done_callback(self._settling.discard)
 
+    def _standing(self) -> Mapping[Tagged, tuple[Mark, ...]] | None:
+        """Return the tags that are known to stand; None if nothing that is known of any may be trusted now."""
+        return None if len(self._journal) else self._tags.standing()
+
     def _watched(self, found: Sequence[Stored | None]) -> list[tuple[Mark, ...] | None]:
         """Return what L1 must watch of each entry; None for one whose tokens Redis must be asked for."""
-        standing = None if len(self._journal) else self._tags.standing()
+        standing = self._standing()
         if standing is None:
             return [() if stored is None else None for stored in found]
         watched = [() if stored is None else standing.get(stored.tags) for stored in found]

@@ -3,12 +3,15 @@
 #include "native.h"
 #include <math.h>
 
-static PyObject *names[3], *draw;
-enum { COMMIT, FOLLOW, CAPACITY };
+static PyObject *names[17], *draw;
+enum { COMMIT, FOLLOW, CAPACITY, EVICTIONS, TABLE, FENCES, STATS, QUEUES, GHOST, FOLLOWER, BELOW_L1, TTL, JITTER, MAX_BYTES,
+       MAX_ENTRIES, COPIES, MAX_SMALL };
 
 int prepare_fill(void)
 {
-    const char *texts[] = {"commit", "_follow", "capacity"};
+    const char *texts[] = {
+        "commit", "_follow", "capacity", "evictions", "table", "_fences", "_stats", "_queues", "_ghost", "follower", "below_l1",
+        "ttl", "_jitter", "max_bytes", "_max_entries", "copies", "_max_small"};
     if (intern(names, texts, sizeof texts / sizeof *texts)) {
         return -1;
     }
@@ -90,9 +93,9 @@ static PyObject *item_of(const Tier *tier, PyObject *key, PyObject *stored, PyOb
 /* Have the uses of an entry counted, if its key is followed: Local._follow. */
 static int follow(const Tier *tier, PyObject *item, PyObject *now)
 {
-    Py_hash_t hash = PyObject_Hash(FIELD(item, known.of_item.key));
-    if (hash == -1 || (hash & tier->mask) >= tier->below) {
-        return hash == -1 ? -1 : 0;
+    int is_followed = followed(FIELD(item, known.of_item.key), tier->mask, tier->below);
+    if (is_followed != 1) {
+        return is_followed;
     }
     PyObject *arguments[] = {tier->local, item, now};
     PyObject *done = PyObject_VectorcallMethod(names[FOLLOW], arguments, 3, NULL);
@@ -128,9 +131,9 @@ int fill(Tier *tier, PyObject *key, PyObject *fence, PyObject *stored, PyObject 
 /* -- the tier ------------------------------------------------------------------------------------------------------ */
 
 /* Put a number that `object` has as an attribute into `number`. */
-static int number_of(PyObject *object, const char *name, double *number)
+static int number_of(PyObject *object, int name, double *number)
 {
-    PyObject *found = PyObject_GetAttrString(object, name);
+    PyObject *found = PyObject_GetAttr(object, names[name]);
     *number = found == NULL ? -1.0 : PyFloat_AsDouble(found);
     Py_XDECREF(found);
     return *number == -1.0 && PyErr_Occurred() ? -1 : 0;
@@ -141,17 +144,17 @@ int begin_fills(Tier *tier, PyObject *local, long mask)
     double max_bytes, max_entries, max_small, below = 0, copies;
     tier->local = Py_NewRef(local);
     tier->mask = mask;
-    tier->table = PyObject_GetAttrString(local, "table");
-    tier->fences = PyObject_GetAttrString(local, "_fences");
-    tier->stats = PyObject_GetAttrString(local, "_stats");
-    tier->queues = PyObject_GetAttrString(local, "_queues");
-    tier->ghost = tier->queues == NULL ? NULL : PyObject_GetAttrString(tier->queues, "_ghost");
-    PyObject *follower = PyObject_GetAttrString(local, "follower");
-    int failed = follower == NULL || (follower != Py_None && number_of(follower, "below_l1", &below));
+    tier->table = PyObject_GetAttr(local, names[TABLE]);
+    tier->fences = PyObject_GetAttr(local, names[FENCES]);
+    tier->stats = PyObject_GetAttr(local, names[STATS]);
+    tier->queues = PyObject_GetAttr(local, names[QUEUES]);
+    tier->ghost = tier->queues == NULL ? NULL : PyObject_GetAttr(tier->queues, names[GHOST]);
+    PyObject *follower = PyObject_GetAttr(local, names[FOLLOWER]);
+    int failed = follower == NULL || (follower != Py_None && number_of(follower, BELOW_L1, &below));
     Py_XDECREF(follower);
-    if (failed || PyErr_Occurred() || number_of(local, "ttl", &tier->ttl) || number_of(local, "_jitter", &tier->jitter)
-        || number_of(local, "max_bytes", &max_bytes) || number_of(local, "_max_entries", &max_entries)
-        || number_of(local, "copies", &copies) || number_of(tier->queues, "_max_small", &max_small)) {
+    if (failed || PyErr_Occurred() || number_of(local, TTL, &tier->ttl) || number_of(local, JITTER, &tier->jitter)
+        || number_of(local, MAX_BYTES, &max_bytes) || number_of(local, MAX_ENTRIES, &max_entries)
+        || number_of(local, COPIES, &copies) || number_of(tier->queues, MAX_SMALL, &max_small)) {
         return -1;
     }
     tier->max_bytes = (long long)max_bytes;
@@ -166,7 +169,7 @@ int begin_fills(Tier *tier, PyObject *local, long mask)
 /* Add to the entries that were given up for want of room. */
 static int count_evicted(const Tier *tier)
 {
-    PyObject *counter = PyObject_GetAttrString(tier->stats, "evictions");
+    PyObject *counter = PyObject_GetAttr(tier->stats, names[EVICTIONS]);
     PyObject *before = counter == NULL ? NULL : PyObject_GetItem(counter, names[CAPACITY]);
     PyObject *more = before == NULL ? NULL : PyLong_FromLongLong(tier->evicted);
     PyObject *sum = more == NULL ? NULL : PyNumber_Add(before, more);

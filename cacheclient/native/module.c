@@ -37,6 +37,12 @@ int raise_by(PyObject *object, Py_ssize_t offset, long long change, long long *s
     return number_in(object, offset, sum) || set_number(object, offset, *sum += change) ? -1 : 0;
 }
 
+int followed(PyObject *key, long mask, long below)
+{
+    Py_hash_t hash = PyObject_Hash(key);
+    return hash == -1 ? -1 : (hash & mask) < below;
+}
+
 /* Put the offset of a field of `type` into `offset`. */
 static int locate(PyTypeObject *type, const char *name, Py_ssize_t *offset)
 {

@@ -45,6 +45,9 @@ int number_in(PyObject *object, Py_ssize_t offset, long long *number);
 int set_number(PyObject *object, Py_ssize_t offset, long long number);
 int raise_by(PyObject *object, Py_ssize_t offset, long long change, long long *sum);
 
+/* Return 1 if a key is one of those that are followed (see sizing), 0 if it is not. */
+int followed(PyObject *key, long mask, long below);
+
 /* Make each of `names` the interned string of its text. */
 int intern(PyObject **names, const char *const *texts, size_t count);
 

@@ -53,11 +53,17 @@ static int push(const Tier *tier, PyObject *item, int place)
     return done == NULL ? -1 : 0;
 }
 
+/* Return what is remembered of the key of an entry that has left. */
+static PyObject *ghost_of(PyObject *item)
+{
+    Py_hash_t hash = PyObject_Hash(FIELD(item, known.of_item.key));
+    return hash == -1 ? NULL : PyLong_FromSsize_t(hash);
+}
+
 /* Remember that a key has left, in place of the one that left first. */
 static int remember(const Tier *tier, PyObject *item)
 {
-    Py_hash_t hash = PyObject_Hash(FIELD(item, known.of_item.key));
-    PyObject *number = hash == -1 ? NULL : PyLong_FromSsize_t(hash);
+    PyObject *number = ghost_of(item);
     int failed = number == NULL || PyODict_SetItem(tier->ghost, number, Py_None) < 0;
     Py_XDECREF(number);
     if (!failed && PyODict_SIZE(tier->ghost) > tier->max_entries) {
@@ -69,10 +75,9 @@ static int remember(const Tier *tier, PyObject *item)
 }
 
 /* Whether the key has left lately; if so it is forgotten that it has. */
-static int recall(const Tier *tier, PyObject *key)
+static int recall(const Tier *tier, PyObject *item)
 {
-    Py_hash_t hash = PyObject_Hash(key);
-    PyObject *number = hash == -1 ? NULL : PyLong_FromSsize_t(hash);
+    PyObject *number = ghost_of(item);
     int there = number == NULL ? -1 : PyDict_Contains(tier->ghost, number);
     if (there == 1 && PyODict_DelItem(tier->ghost, number) < 0) {
         there = -1;
@@ -82,9 +87,8 @@ static int recall(const Tier *tier, PyObject *key)
 }
 
 /* Take the next entry out of a queue that has one; a new reference. */
-static PyObject *next_of(const Tier *tier, int place)
+static PyObject *next_of(PyObject *queue)
 {
-    PyObject *queue = queue_at(tier, place);
     PyObject *item = queue == NULL ? NULL : PyObject_CallMethodNoArgs(queue, names[POPLEFT]);
     if (item != NULL && !Py_IS_TYPE(item, known.item)) {
         PyErr_Format(PyExc_TypeError, "the queues of L1 hold Items, not %R", item);
@@ -103,7 +107,7 @@ static int from_small(const Tier *tier, PyObject **out)
         if (length <= 0) {
             return (int)length;
         }
-        PyObject *item = next_of(tier, SMALL);
+        PyObject *item = next_of(queue);
         long long place, frequency;
         if (item == NULL || number_in(item, known.of_item.place, &place) || held_at(tier, place, -1) == -1
             || number_in(item, known.of_item.frequency, &frequency)) {
@@ -131,7 +135,7 @@ static int from_small(const Tier *tier, PyObject **out)
 static PyObject *from_main(const Tier *tier)
 {
     for (;;) {
-        PyObject *item = next_of(tier, MAIN);
+        PyObject *item = next_of(queue_at(tier, MAIN));
         long long place, frequency;
         if (item == NULL || number_in(item, known.of_item.place, &place)
             || number_in(item, known.of_item.frequency, &frequency)) {
@@ -178,7 +182,7 @@ PyObject *evict(const Tier *tier)
 
 int enter(const Tier *tier, PyObject *item)
 {
-    int left_lately = recall(tier, FIELD(item, known.of_item.key));
+    int left_lately = recall(tier, item);
     int place = left_lately == 1 ? MAIN : SMALL;
     if (left_lately == -1 || set_number(item, known.of_item.place, place) || held_at(tier, place, 1) == -1) {
         return -1;

@@ -172,15 +172,9 @@ static int take_note_of_below(Settling *s)
 /* Tell the follower of a miss of L1, if it follows `key`. */
 static int follow(Settling *s, PyObject *key, const Read *read)
 {
-    if (s->follower == Py_None) {
-        return 0;
-    }
-    Py_hash_t hash = PyObject_Hash(key);
-    if (hash == -1) {
-        return -1;
-    }
-    if ((hash & s->mask) >= s->below) {
-        return 0;
+    int is_followed = s->follower == Py_None ? 0 : followed(key, s->mask, s->below);
+    if (is_followed != 1) {
+        return is_followed;
     }
     PyObject *one = PyLong_FromLong(1);
     if (one == NULL) {

@@ -18,7 +18,7 @@ from typing import Any, Final
 import pytest
 
 from cacheclient import AsyncCache, CacheOptions, L1Options, TuningOptions, entry, native
-from cacheclient.clock import Gate
+from cacheclient.clock import Gate, boottime
 from cacheclient.entry import KEPT, NEGATIVE, Stored
 from cacheclient.held import Item
 from cacheclient.local import Local
@@ -174,13 +174,14 @@ async def test_its_fills_give_up_what_python_would(hand: Hand, l1: L1Options) ->
     compiled_cache, interpreted = [await opened(hand, interpreted=pure, options=options) for pure in (False, True)]
     rng = random.Random(7)  # noqa: S311  a workload, not a secret
     tags, gone = (("", compiled_cache._parts.tags._known[""].token),), 0  # one that L1 need not watch
+    everything = [f"k{number}" for number in range(40)]
     for number in range(600):
-        keys = rng.sample([f"k{number}" for number in range(40)], rng.randint(1, 6))
+        keys = rng.sample(everything, rng.randint(1, 6))
         values = [
             well_formed(compiled_cache, payload=b"\xc4" + bytes((size,)) + bytes(size), tags=tags)
             for size in (rng.choice((1, 30, 90, 200)) for _ in keys)
         ]
-        used, dropped = rng.choices(keys, k=3), rng.choices([f"k{number}" for number in range(40)], k=number % 7 == 0)
+        used, dropped = rng.choices(keys, k=3), rng.choices(everything, k=number % 7 == 0)
         outcomes = []
         for cache in (compiled_cache, interpreted):
             local = cache._parts.local
@@ -254,8 +255,6 @@ async def test_what_is_raised_while_it_settles_is_passed_on(
 
     monkeypatch.setattr(cache._parts.local, "commit", broken)
     reader, batch = cache._parts.reader, Batch()
-    if place == "commit":
-        reader._settler = reader._compiled()
     batch.add("hand:v1:a", Broken() if place == "waiter" else asyncio.get_running_loop().create_future())
     keys = reader.depart(batch)
     with pytest.raises(LookupError, match=place):
@@ -302,8 +301,6 @@ def test_a_compiled_look_into_l1_sees_and_counts_what_python_does() -> None:
 
 @needs_it
 def test_a_look_reads_the_clock_that_goes_on_while_a_machine_sleeps() -> None:
-    from cacheclient.clock import boottime  # noqa: PLC0415
-
     tier = Tier(boottime)
     tier.put("a", 60.0, boottime())
     tier.put("b", 60.0, boottime() - 60.001)
